@@ -1,0 +1,202 @@
+/**
+ * The records of a zip as PyTorch names them: without the archive name that all of them share.
+ *
+ * The directory was proven by whoever read it (the addon, or `remote-zip.ts`): each record lies inside the file, apart
+ * from the others. Here are PyTorch's own rules (format.md 1.10) and the reading of single records.
+ */
+import { native, type ZipDirectory } from '../binding';
+import { CheckpointError, type ErrorDetails } from '../errors';
+import type { Limits } from '../limits';
+import type { ByteSource } from '../source/byte-source';
+import type { StorageBytes } from '../tensor/storage';
+import type { RecordInfo } from './container';
+import { InflateBudget, InflatedBytes, inflate } from './inflated-bytes';
+
+const STORED = 0;
+const DEFLATED = 8;
+
+export class ZipArchive {
+  readonly source: ByteSource;
+  readonly directory: ZipDirectory;
+  /** First path component of the first record; empty when there is none. */
+  readonly archiveName: string;
+  readonly #indexes = new Map<string, number>();
+  readonly #folders = new Map<string, ReadonlyMap<string, number>>();
+  readonly #limits: Limits;
+  readonly #budget: InflateBudget;
+  #records: RecordInfo[] | undefined;
+
+  constructor(source: ByteSource, limits: Limits) {
+    this.source = source;
+    this.#limits = limits;
+    this.#budget = new InflateBudget(limits);
+    this.directory = source.remoteZip?.directory ?? readDirectory(source, limits);
+    const { names } = this.directory;
+    this.archiveName = /^[^/]+(?=\/)/.exec(names[0] ?? '')?.[0] ?? '';
+    // Storages, of which there may be a million, are found through `folder`.
+    const data = `${this.archiveName}/data/`;
+    for (let i = 0; i < names.length; i++)
+      if (!(names[i] as string).startsWith(data)) this.#indexes.set(names[i] as string, i);
+  }
+
+  /** Full names, in the order of the directory. */
+  get names(): readonly string[] {
+    return this.directory.names;
+  }
+
+  /** Throws unless all records are in one folder, as in every archive that PyTorch writes and reads. */
+  checkFolder(): void {
+    const { names, archiveName } = this;
+    if (names.length === 0) throw this.#corrupt('archive does not contain any files');
+    if (archiveName === '') throw this.#corrupt(`file in archive is not in a subdirectory: ${names[0]}`);
+    const folder = `${archiveName}/`;
+    const stray = names.find((name) => !name.startsWith(folder));
+    if (stray !== undefined)
+      throw this.#corrupt(`file in archive is not in a subdirectory ${folder}: ${stray.slice(0, 500)}`);
+  }
+
+  /** Names are matched exactly; PyTorch also finds `DATA.PKL` for `data.pkl`, which no writer needs. */
+  find(record: string): number | undefined {
+    if (this.archiveName === '') return this.#indexes.get(record);
+    return record.startsWith('data/')
+      ? this.folder('data/').get(record.slice(5))
+      : this.#indexes.get(`${this.archiveName}/${record}`);
+  }
+
+  /** The records of one folder, such as `data/`, by their names in it: storages are looked up by their key as it stands. */
+  folder(name: string): ReadonlyMap<string, number> {
+    let members = this.#folders.get(name);
+    if (!members) {
+      const found = new Map<string, number>();
+      const start = `${this.archiveName}/${name}`;
+      for (let i = 0; i < this.names.length; i++) {
+        const full = this.names[i] as string;
+        if (full.startsWith(start)) found.set(full.slice(start.length), i);
+      }
+      this.#folders.set(name, (members = found));
+    }
+    return members;
+  }
+
+  has(record: string): boolean {
+    return this.find(record) !== undefined;
+  }
+
+  /** Every byte of a record that is needed now, such as a pickle. */
+  read(record: string, maxBytes = this.#limits.maxPickleBytes): Uint8Array {
+    const index = this.#demand(record);
+    const byteLength = this.directory.byteLength[index] as number;
+    const storedLength = this.directory.storedLength[index] as number;
+    if (byteLength > maxBytes) {
+      throw new CheckpointError(
+        'LIMIT_EXCEEDED',
+        `the record has ${byteLength} bytes, ${maxBytes} at most are accepted`,
+        this.#at(record),
+      );
+    }
+    if (byteLength === 0) return new Uint8Array(0);
+    const byteOffset = this.directory.byteOffset[index] as number;
+    if (byteOffset < 0)
+      throw new CheckpointError('UNSUPPORTED', 'the record was not fetched with the directory', {
+        ...this.#at(record),
+        hint: 'use load() on the URL',
+      });
+    const stored = this.source.read(byteOffset, storedLength);
+    return this.#isDeflated(index, record) ? inflate(stored, byteLength, record, this.#budget) : stored;
+  }
+
+  /** The record as text, for the short ones; undefined when there is none. */
+  text(record: string): string | undefined {
+    const MAX_TEXT_BYTES = 1 << 20;
+    return this.has(record) ? Buffer.from(this.read(record, MAX_TEXT_BYTES)).toString('utf8') : undefined;
+  }
+
+  /** The bytes of a record, to be read when asked for. */
+  bytes(record: string, alignment: number): StorageBytes {
+    return this.bytesAt(this.#demand(record), record, alignment);
+  }
+
+  /** The same for a record whose place in the directory is known. */
+  bytesAt(index: number, record: string, alignment: number): StorageBytes {
+    const byteLength = this.directory.byteLength[index] as number;
+    const deflated = this.#isDeflated(index, record);
+    const stored = this.#storedBytes(index, deflated ? 1 : alignment);
+    return deflated ? new InflatedBytes(stored, byteLength, record, this.#budget) : stored;
+  }
+
+  /** Bytes of a record after inflating. */
+  byteLength(record: string): number {
+    return this.directory.byteLength[this.#demand(record)] as number;
+  }
+
+  /** All but folders. */
+  get records(): readonly RecordInfo[] {
+    this.#records ??= this.#listRecords();
+    return this.#records;
+  }
+
+  #listRecords(): RecordInfo[] {
+    const { names, byteOffset, byteLength, storedLength, crc32, method } = this.directory;
+    const folder = this.archiveName === '' ? 0 : this.archiveName.length + 1;
+    const records: RecordInfo[] = [];
+    for (let i = 0; i < names.length; i++) {
+      const name = names[i] as string;
+      if (name.endsWith('/')) continue;
+      records.push({
+        name: name.slice(folder),
+        byteOffset: byteOffset[i] as number,
+        byteLength: byteLength[i] as number,
+        storedLength: storedLength[i] as number,
+        crc32: crc32[i] as number,
+        compressed: method[i] !== STORED,
+      });
+    }
+    return records;
+  }
+
+  #storedBytes(index: number, alignment: number): StorageBytes {
+    const { byteOffset, storedLength } = this.directory;
+    if (this.source.remoteZip) return this.source.remoteZip.recordBytes(index);
+    return this.source.storageBytes(byteOffset[index] as number, storedLength[index] as number, alignment);
+  }
+
+  #isDeflated(index: number, record: string): boolean {
+    const { method, byteLength, storedLength, encrypted } = this.directory;
+    if (encrypted[index])
+      throw new CheckpointError('UNSUPPORTED', 'the record is encrypted', {
+        ...this.#at(record),
+        hint: 'decrypt the archive first',
+      });
+    if (method[index] === DEFLATED) return true;
+    if (method[index] !== STORED) {
+      const what = `PytorchStreamReader failed retrieving file meta-data for ${record}: unsupported method (${method[index]}; 0 and 8 are known)`;
+      throw new CheckpointError('UNSUPPORTED', what, this.#at(record));
+    }
+    if (byteLength[index] === storedLength[index]) return false;
+    throw this.#corrupt(
+      `a stored record has ${storedLength[index]} bytes in the file and ${byteLength[index]} in the directory`,
+      record,
+    );
+  }
+
+  #demand(record: string): number {
+    const index = this.find(record);
+    if (index === undefined)
+      throw this.#corrupt(`PytorchStreamReader failed locating file ${record}: file not found`, record);
+    return index;
+  }
+
+  #at(record: string): ErrorDetails {
+    return { path: this.source.name, record };
+  }
+
+  #corrupt(what: string, record?: string): CheckpointError {
+    return new CheckpointError('ZIP_CORRUPT', what, { path: this.source.name, record });
+  }
+}
+
+function readDirectory(source: ByteSource, limits: Limits): ZipDirectory {
+  return native({ path: source.name }, (addon) =>
+    addon.zipDirectory(source.file ?? source.read(0, source.byteLength), limits.maxRecords),
+  );
+}

@@ -1,0 +1,45 @@
+/**
+ * Budgets that keep a hostile file from exhausting the process. Each default is far above any real checkpoint and far
+ * below what would hurt; a file that goes over one is refused with LIMIT_EXCEEDED naming the limit.
+ */
+export interface Limits {
+  /** Records of a zip container. Real ones have one per storage: a million at the very most. */
+  maxRecords: number;
+  /** Bytes of one pickle. 100,000 tensors take about 20 MB. */
+  maxPickleBytes: number;
+  /** Opcodes of one pickle: a tensor takes about 25. */
+  maxOpcodes: number;
+  /** Memo entries of one pickle: a tensor takes about 8. The memo is no array, so the index itself may be anything. */
+  maxMemoEntries: number;
+  /** Values on the pickle's stack, marks included: a dict of a million items is built in batches of 1,000. */
+  maxStackDepth: number;
+  /** Bytes of all strings of one pickle, after decoding. */
+  maxStringBytes: number;
+  /** Bytes of one big integer. Python itself refuses to print more than 4,300 digits, about 1,800 bytes. */
+  maxIntegerBytes: number;
+  /** Bytes that all deflated records of one checkpoint may inflate to; and the ratio one record may reach. */
+  maxInflatedBytes: number;
+  maxInflateRatio: number;
+  /** Nested torch.save blobs inside a bare pickle, counted over the whole file. */
+  maxNestedCheckpoints: number;
+  /** Bytes that a stream or Blob may spool, in memory first and then in a temporary file. */
+  maxSpoolBytes: number;
+  /** Bytes of a safetensors header; the format's own limit. */
+  maxHeaderBytes: number;
+}
+
+export const DEFAULT_LIMITS: Limits = {
+  maxRecords: 4_000_000,
+  maxPickleBytes: 2 ** 31 - 1,
+  maxOpcodes: 400_000_000,
+  maxMemoEntries: 50_000_000,
+  maxStackDepth: 20_000_000,
+  maxStringBytes: 2 ** 31 - 1,
+  maxIntegerBytes: 65_536,
+  maxInflatedBytes: 16 * 2 ** 30,
+  // Raw deflate cannot exceed 1032:1; real weights reach 2:1, tensors of zeros come close to the maximum.
+  maxInflateRatio: 1100,
+  maxNestedCheckpoints: 1_000_000,
+  maxSpoolBytes: 64 * 2 ** 30,
+  maxHeaderBytes: 100_000_000,
+};

@@ -1,0 +1,184 @@
+/**
+ * The read pipeline, top to bottom: source -> container -> pickle -> object graph -> storages placed -> caller.
+ */
+import { Checkpoint } from './checkpoint';
+import type { ContainerContents, Format, ReadContext } from './container/container';
+import { detect } from './container/detect';
+import { readNested } from './container/nested';
+import { CheckpointError } from './errors';
+import { DEFAULT_LIMITS, type Limits } from './limits';
+import { type MapLocation, devicePlacement, placement } from './location';
+import type { ClassRegistry } from './pickle/classes';
+import { NotUtf8Error, type StringEncoding } from './pickle/decode';
+import { GlobalResolver } from './pickle/globals';
+import { asObjects } from './pickle/objects';
+import type { Host } from './pickle/rules';
+import { type Unpickled, unpickle } from './pickle/unpickler';
+import type { PyValue } from './pickle/values';
+import { TAR_REFUSED, TORCHSCRIPT_REFUSED } from './pickle/weights-only';
+import type { ByteSource } from './source/byte-source';
+import { type CheckpointSource, openSource, openSourceSync } from './source/open-source';
+import type { OnProgress } from './source/progress';
+import { Storage, SwappedBytes } from './tensor/storage';
+import { registry } from './registry';
+
+export interface LoadOptions {
+  /** Where storages go; `load` follows PyTorch's rules without it, `open` leaves the tags as they are. */
+  mapLocation?: MapLocation;
+  /** Refuse everything that `torch.load(weights_only=True)` refuses. Default false: nothing here ever runs code. */
+  weightsOnly?: boolean;
+  /** Globals, `module.name`, to allow beside PyTorch's list, and beside the list of dangerous ones. */
+  safeGlobals?: Iterable<string>;
+  /** Whether a global such as `os.system` ends the load (default) or stays inert, for tools that look at such files. */
+  unsafeGlobals?: 'reject' | 'inert';
+  /** Classes to rebuild as JavaScript objects; default: those of `registry()`. The rest become inert `PyObject`s. */
+  classes?: ClassRegistry;
+  /** How byte strings of Python 2 become strings. Default utf-8, with Latin-1 where a file of Python 2 is not UTF-8. */
+  encoding?: StringEncoding;
+  /** How bytes are read: by mapping, by position, or (auto) by mapping where the file is local. */
+  io?: 'auto' | 'mmap' | 'read';
+  /** 'object': dicts whose keys are all strings become null-prototype objects. Default 'map'. */
+  dicts?: 'map' | 'object';
+  /** Budgets against hostile files; see `Limits` for each with its default. */
+  limits?: Partial<Limits>;
+  signal?: AbortSignal;
+  onProgress?: OnProgress;
+}
+
+/** PyTorch's warning where a TorchScript archive is given to `torch.load`. */
+const TORCHSCRIPT_WARNING =
+  "'torch.load' received a zip file that looks like a TorchScript archive dispatching to 'torch.jit.load' (call 'torch.jit.load' directly to silence this warning)";
+
+/**
+ * Reads a checkpoint and gives what `torch.load` gives. From a path the file is mapped and no tensor byte is read until
+ * a tensor's bytes are asked for; the mapping lives as long as any storage of it. Throws CheckpointError.
+ */
+export async function load<T = PyValue>(source: CheckpointSource, options: LoadOptions = {}): Promise<T> {
+  const bytes = await openSource(source, sourceOptions(options, 'whole'));
+  return read(bytes, options, true).root as T;
+}
+
+/** `load` without waiting, for a path or bytes. */
+export function loadSync<T = PyValue>(source: string | URL | Uint8Array | ArrayBuffer, options: LoadOptions = {}): T {
+  return read(openSourceSync(source, sourceOptions(options, 'whole')), options, true).root as T;
+}
+
+/**
+ * Opens a checkpoint: headers and object graph now, tensor bytes when asked for. Locations stay as in the file unless
+ * `mapLocation` is given, so that a checkpoint of a GPU can be looked at anywhere. Over http(s) only the parts that are
+ * needed are fetched.
+ */
+export async function open(source: CheckpointSource, options: LoadOptions = {}): Promise<Checkpoint> {
+  return read(await openSource(source, sourceOptions(options, 'ranges')), options, false);
+}
+
+/** `open` without waiting, for a path or bytes. */
+export function openSync(source: string | URL | Uint8Array | ArrayBuffer, options: LoadOptions = {}): Checkpoint {
+  return read(openSourceSync(source, sourceOptions(options, 'ranges')), options, false);
+}
+
+function sourceOptions(options: LoadOptions, remote: 'whole' | 'ranges') {
+  return { io: options.io ?? 'auto', limits: { ...DEFAULT_LIMITS, ...options.limits }, signal: options.signal, onProgress: options.onProgress, remote } as const;
+}
+
+/** Everything after the bytes are at hand. The source is closed again when reading fails. */
+function read(source: ByteSource, options: LoadOptions, loading: boolean): Checkpoint {
+  try {
+    options.signal?.throwIfAborted();
+    return new Reader(source, options, loading).read();
+  } catch (error) {
+    source.close();
+    throw error instanceof CheckpointError ? error.located({ path: source.name }) : error;
+  }
+}
+
+class Reader implements ReadContext, Host {
+  readonly limits: Limits;
+  readonly weightsOnly: boolean;
+  readonly place: (storage: Storage) => Storage;
+  readonly placeDevice: (storage: Storage) => Storage;
+  readonly #source: ByteSource;
+  /** For `load`, as opposed to `open`: what torch.load would do and say. */
+  readonly #loading: boolean;
+  readonly #options: LoadOptions;
+  readonly #resolver: GlobalResolver;
+  #nested = 0;
+  #protocol: number | undefined;
+
+  constructor(source: ByteSource, options: LoadOptions, loading: boolean) {
+    this.#source = source;
+    this.#loading = loading;
+    this.#options = options;
+    this.limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.weightsOnly = options.weightsOnly ?? false;
+    const placed = loading || options.mapLocation !== undefined;
+    this.place = placed ? placement(options.mapLocation) : (storage) => storage;
+    this.placeDevice = placed ? devicePlacement(options.mapLocation) : (storage) => storage;
+    this.#resolver = new GlobalResolver({
+      weightsOnly: this.weightsOnly,
+      safeGlobals: new Set(options.safeGlobals),
+      unsafeGlobals: options.unsafeGlobals ?? 'reject',
+      classes: options.classes ?? registry(),
+    });
+  }
+
+  read(): Checkpoint {
+    const kind = detect(this.#source, this.limits);
+    if (this.weightsOnly && kind.format === 'torchscript') throw new CheckpointError('WEIGHTS_ONLY', TORCHSCRIPT_REFUSED);
+    if (this.weightsOnly && kind.format === 'tar') throw new CheckpointError('WEIGHTS_ONLY', TAR_REFUSED);
+    const contents = kind.read(this.#source, this);
+    if (kind.format === 'torchscript' && this.#loading) this.warn(TORCHSCRIPT_WARNING);
+    return this.#checkpoint(kind.format, contents);
+  }
+
+  #checkpoint(format: Format, contents: ContainerContents): Checkpoint {
+    const root = this.#options.dicts === 'object' ? asObjects(contents.root) : contents.root;
+    return new Checkpoint(this.#source, format, root, contents, this.#resolver.named, this.#protocol);
+  }
+
+  get classes(): ClassRegistry {
+    return this.#resolver.classes;
+  }
+
+  unpickle: ReadContext['unpickle'] = (bytes, options = {}) => {
+    const { record, byteOffset = 0, persistentLoad, plain = false } = options;
+    const run = (encoding: StringEncoding) =>
+      unpickle(bytes, {
+        limits: this.limits,
+        host: this,
+        resolver: this.#resolver,
+        encoding,
+        weightsOnly: this.weightsOnly && !plain,
+        byteOffset,
+        record,
+        persistentLoad,
+      });
+    const { value, byteEnd, protocol } = this.#options.encoding ? run(this.#options.encoding) : this.#tryUtf8(run);
+    if (!plain) this.#protocol ??= protocol;
+    return { value, byteEnd };
+  };
+
+  /** Files of Python 2 may hold byte strings in any encoding: Latin-1 takes them all, for the whole pickle alike. */
+  #tryUtf8(run: (encoding: StringEncoding) => Unpickled): Unpickled {
+    try {
+      return run('utf-8');
+    } catch (error) {
+      if (!(error instanceof NotUtf8Error)) throw error;
+      return run('latin1');
+    }
+  }
+
+  loadNested(bytes: Uint8Array): PyValue {
+    const limit = this.limits.maxNestedCheckpoints;
+    if (++this.#nested > limit) throw new CheckpointError('LIMIT_EXCEEDED', `more than limits.maxNestedCheckpoints (${limit}) checkpoints inside this one`);
+    return readNested(bytes, this, `nested${this.#nested - 1}/`);
+  }
+
+  swapped(storage: Storage, width: number): Storage {
+    return new Storage(storage.key, storage.location, storage.dtype, new SwappedBytes(storage.source, width), storage.untyped);
+  }
+
+  warn(message: string): void {
+    process.emitWarning(message);
+  }
+}

@@ -1,0 +1,130 @@
+/** A growing run of bytes, with the number formats of pickles and the framing of protocol 4. */
+
+/** Python ends a frame at the first object boundary after this many bytes, and gives larger strings no frame at all. */
+const FRAME_TARGET_BYTES = 64 * 1024;
+/** A frame shorter than this is written without its header. */
+const FRAME_MIN_BYTES = 4;
+const FRAME_HEADER_BYTES = 9;
+const FRAME_OPCODE = 0x95;
+
+export class ByteWriter {
+  #bytes = Buffer.allocUnsafe(4096);
+  #length = 0;
+  #framing = false;
+  /** Where the header of the open frame stands; -1 when there is none. */
+  #frameAt = -1;
+
+  get length(): number {
+    return this.#length;
+  }
+
+  /** The bytes written so far, as a view that the next write may invalidate. */
+  bytes(): Uint8Array {
+    return this.#bytes.subarray(0, this.#length);
+  }
+
+  #reserve(count: number): void {
+    if (this.#framing && this.#frameAt < 0) {
+      this.#frameAt = this.#length;
+      this.#grow(FRAME_HEADER_BYTES);
+      this.#length += FRAME_HEADER_BYTES;
+    }
+    this.#grow(count);
+  }
+
+  #grow(count: number): void {
+    if (this.#length + count <= this.#bytes.length) return;
+    const larger = Buffer.allocUnsafe(Math.max(this.#bytes.length * 2, this.#length + count));
+    this.#bytes.copy(larger, 0, 0, this.#length);
+    this.#bytes = larger;
+  }
+
+  u8(value: number): void {
+    this.#reserve(1);
+    this.#bytes[this.#length++] = value;
+  }
+
+  /** An opcode and its one-byte argument. */
+  opU8(op: number, value: number): void {
+    this.#reserve(2);
+    this.#bytes[this.#length++] = op;
+    this.#bytes[this.#length++] = value;
+  }
+
+  opU16(op: number, value: number): void {
+    this.u8(op);
+    this.#reserve(2);
+    this.#length = this.#bytes.writeUInt16LE(value, this.#length);
+  }
+
+  opU32(op: number, value: number): void {
+    this.u8(op);
+    this.#reserve(4);
+    this.#length = this.#bytes.writeUInt32LE(value, this.#length);
+  }
+
+  opI32(op: number, value: number): void {
+    this.u8(op);
+    this.#reserve(4);
+    this.#length = this.#bytes.writeInt32LE(value, this.#length);
+  }
+
+  opU64(op: number, value: number): void {
+    this.u8(op);
+    this.#reserve(8);
+    this.#length = this.#bytes.writeBigUInt64LE(BigInt(value), this.#length);
+  }
+
+  opF64(op: number, value: number): void {
+    this.u8(op);
+    this.#reserve(8);
+    this.#length = this.#bytes.writeDoubleBE(value, this.#length);
+  }
+
+  raw(data: Uint8Array): void {
+    this.#reserve(data.length);
+    this.#bytes.set(data, this.#length);
+    this.#length += data.length;
+  }
+
+  /** Text that is known to be Latin-1: names and constants. */
+  latin1(text: string): void {
+    this.#reserve(text.length);
+    this.#length += this.#bytes.write(text, this.#length, 'latin1');
+  }
+
+  /** The payload of a string or bytes opcode after `header` has written the opcode; large ones stand outside of frames. */
+  payload(data: Uint8Array, header: () => void): void {
+    const bypass = data.length >= FRAME_TARGET_BYTES && this.#framing;
+    if (bypass) {
+      this.closeFrame();
+      this.#framing = false;
+    }
+    header();
+    this.raw(data);
+    if (bypass) this.#framing = true;
+  }
+
+  startFraming(): void {
+    this.#framing = true;
+  }
+
+  /** Between two objects: ends the frame when it is long enough. */
+  boundary(): void {
+    if (this.#frameAt >= 0 && this.#length - this.#frameAt - FRAME_HEADER_BYTES >= FRAME_TARGET_BYTES) this.closeFrame();
+  }
+
+  closeFrame(): void {
+    if (this.#frameAt < 0) return;
+    const at = this.#frameAt;
+    const length = this.#length - at - FRAME_HEADER_BYTES;
+    if (length < FRAME_MIN_BYTES) {
+      this.#bytes.copyWithin(at, at + FRAME_HEADER_BYTES, this.#length);
+      this.#length -= FRAME_HEADER_BYTES;
+    } else {
+      this.#bytes[at] = FRAME_OPCODE;
+      this.#bytes.writeBigUInt64LE(BigInt(length), at + 1);
+    }
+    this.#frameAt = -1;
+  }
+}

@@ -1,0 +1,126 @@
+/**
+ * What the pickle machine makes: the results of REDUCE, NEWOBJ, BUILD and of adding items.
+ *
+ * A global with a rule is rebuilt by it; an object of a registered class becomes that JavaScript class; everything else
+ * becomes an inert `PyObject` that keeps all it was given.
+ */
+import { Tensor } from '../tensor/tensor';
+import { buildInstance, instantiate, pickledForm } from './classes';
+import { buildTensor } from './rebuild';
+import { type Host, KnownGlobal, StorageClass, fail } from './rules';
+import { type Construction, Counter, FrozenSet, NdArray, OrderedDict, PyGlobal, PyObject, type PyValue, Tuple, typeName } from './values';
+import { weightsOnlyError } from './weights-only';
+
+/** The strings of a persistent id that PyTorch takes from one constant each: they are shared by value. */
+export const persistentIdItems: readonly { index: number; isConstant(text: string): boolean }[] = [
+  { index: 0, isConstant: (text) => text === 'storage' || text === 'module' },
+  { index: 3, isConstant: (text) => text === 'cpu' || text === 'mps' || text === 'meta' },
+];
+
+export function reduce(callable: PyValue, args: Tuple, host: Host, weightsOnly: boolean): PyValue {
+  if (callable instanceof KnownGlobal && callable.rule.reduce) return callable.rule.reduce(args, host, callable);
+  if (weightsOnly && !(callable instanceof PyGlobal)) throw weightsOnlyError(`Trying to call reduce for unrecognized function ${typeName(callable)}`);
+  return make(callable, args, undefined, 'reduce', host);
+}
+
+export function newObject(
+  callable: PyValue,
+  args: Tuple,
+  kwargs: Map<PyValue, PyValue> | undefined,
+  construction: Construction,
+  host: Host,
+  weightsOnly: boolean,
+): PyValue {
+  if (callable instanceof KnownGlobal) {
+    const rule = callable.rule.newObject ?? callable.rule.reduce;
+    if (rule) return rule.call(callable.rule, args, host, callable);
+  }
+  if (weightsOnly && !(callable instanceof PyGlobal)) {
+    throw weightsOnlyError(`Can only create new object for nn.Parameter or classes allowlisted via \`add_safe_globals\` but got ${typeName(callable)}`);
+  }
+  return make(callable, args, kwargs, construction, host);
+}
+
+function make(callable: PyValue, args: Tuple, kwargs: Map<PyValue, PyValue> | undefined, construction: Construction, host: Host): PyValue {
+  // A class, or the result of a call (a bound method fetched by getattr): kept, never called.
+  if (!(callable instanceof PyGlobal || callable instanceof PyObject) || callable instanceof StorageClass) {
+    return fail(`a ${typeName(callable)} is called as if it were a class or function`);
+  }
+  const object = new PyObject(callable, args, construction);
+  if (kwargs) object.kwargs = kwargs;
+  const Class = callable instanceof PyGlobal ? host.classes.get(callable.global) : undefined;
+  return Class ? instantiate(Class, object) : object;
+}
+
+/** BUILD: gives `state` to `target`; what is returned takes its place on the stack. */
+export function build(target: PyValue, state: PyValue, host: Host, weightsOnly: boolean): PyValue {
+  if (target instanceof PyObject) {
+    const rule = target.callable instanceof KnownGlobal ? target.callable.rule : undefined;
+    if (rule?.build) return rule.build(target, state, host);
+    target.state = state;
+    return target;
+  }
+  if (target instanceof OrderedDict) {
+    if (!(state instanceof Map)) return fail(`the attributes of an OrderedDict are a ${typeName(state)}, not a dict`);
+    target.attributes ??= new Map();
+    for (const [key, value] of state) target.attributes.set(String(key), value as PyValue);
+    return target;
+  }
+  if (target instanceof Tensor) return buildTensor(target, state);
+  if (target instanceof NdArray && target.pickled) {
+    const rule = target.pickled.callable;
+    // Filled in place: the memo already knows the array by this object.
+    if (rule instanceof KnownGlobal && rule.rule.build) return Object.assign(target, rule.rule.build(target.pickled, state, host));
+  }
+  const pickled = typeof target === 'object' && target !== null ? pickledForm(target) : undefined;
+  if (pickled) {
+    buildInstance(target as object, pickled, state);
+    return target;
+  }
+  const what = `Can only build Tensor, Parameter, OrderedDict or types allowlisted via \`add_safe_globals\`, but got ${typeName(target)}`;
+  if (weightsOnly) throw weightsOnlyError(what);
+  return fail(`a state is given to a ${typeName(target)}, which takes none`);
+}
+
+/** One item of a dict; gives the container and slot that a note about it belongs to. */
+export function setItem(target: PyValue, key: PyValue, value: PyValue, weightsOnly: boolean): readonly [container: object, slot: PyValue] {
+  if (target instanceof Map) {
+    if (weightsOnly && target.constructor !== Map && !(target instanceof OrderedDict) && !(target instanceof Counter)) refuseItem(target);
+    const slot = typeof key === 'string' ? key : hashable(target as Map<PyValue, PyValue>, key);
+    target.set(slot, value);
+    return [target, slot];
+  }
+  const object = itemHolder(target);
+  if (!object || weightsOnly) return refuseItem(target, weightsOnly);
+  object.dictItems ??= [];
+  object.dictItems.push([key, value]);
+  return [object.dictItems, object.dictItems.length - 1];
+}
+
+function refuseItem(target: PyValue, weightsOnly = true): never {
+  if (weightsOnly) throw weightsOnlyError(`Can only SETITEM for dict, collections.OrderedDict, collections.Counter, but got ${typeName(target)}`);
+  return fail(`an item is set in a ${typeName(target)}, which is no dict`);
+}
+
+/** The key under which Python would file `key`: True is 1 there, and a list cannot be a key. */
+function hashable(map: Map<PyValue, PyValue>, key: PyValue): PyValue {
+  if (typeof key === 'boolean') return map.has(Number(key)) ? Number(key) : key;
+  if (key === 0 || key === 1) return !map.has(key) && map.has(key === 1) ? key === 1 : key;
+  const mutable = key instanceof Map || (key instanceof Set && !(key instanceof FrozenSet)) || (Array.isArray(key) && !(key instanceof Tuple));
+  return mutable ? fail(`a ${typeName(key)} cannot be the key of a dict`) : key;
+}
+
+/** The list that APPEND and APPENDS add to. */
+export function appendItems(target: PyValue, weightsOnly: boolean, single: boolean): PyValue[] {
+  if (Array.isArray(target) && !(target instanceof Tuple)) return target as PyValue[];
+  if (weightsOnly) throw weightsOnlyError(`Can only ${single ? 'append to' : 'extend'} lists, but got ${typeName(target)}`);
+  const object = itemHolder(target);
+  if (!object) return fail(`items are added to a ${typeName(target)}, which is no list`);
+  object.listItems ??= [];
+  return object.listItems;
+}
+
+function itemHolder(target: PyValue): PyObject | undefined {
+  if (target instanceof PyObject) return target;
+  return typeof target === 'object' && target !== null ? pickledForm(target) : undefined;
+}

@@ -1,0 +1,78 @@
+/**
+ * The globals that mean something here, one row each: constants, classes with a JavaScript twin, and the functions
+ * through which PyTorch and NumPy rebuild their data. Everything else resolves to an inert `PyGlobal`.
+ */
+import { DType } from '../dtype';
+import { CheckpointError } from '../errors';
+import type { ClassRegistry } from './classes';
+import { python3Name, python3Parts } from './names';
+import { numpyRules } from './numpy';
+import { pythonRules } from './python';
+import { torchRules } from './rebuild';
+import { type GlobalRule, KnownGlobal, StorageClass } from './rules';
+import { Layout, PyGlobal, type PyValue, QScheme } from './values';
+import { verdictOf } from './verdicts';
+import { checkAllowed } from './weights-only';
+
+const RULES: ReadonlyMap<string, GlobalRule> = new Map([...pythonRules, ...numpyRules, ...torchRules]);
+
+const LAYOUTS = new Set(['strided', 'sparse_coo', 'sparse_csr', 'sparse_csc', 'sparse_bsr', 'sparse_bsc', '_mkldnn', 'jagged']);
+const QSCHEMES = new Set(['per_tensor_affine', 'per_tensor_symmetric', 'per_channel_affine', 'per_channel_symmetric', 'per_channel_affine_float_qparams']);
+
+/** A value that is a global in a pickle but a constant here. */
+function constantOf(module: string, name: string): PyValue | undefined {
+  // The reader of PyTorch looks only at the class name of a storage: `torch.cuda.FloatStorage` is a FloatStorage.
+  if (name.endsWith('Storage') && module.split('.')[0] === 'torch') {
+    if (name === 'UntypedStorage' || name === '_UntypedStorage') return new StorageClass(module, name, DType.uint8, true);
+    const dtype = DType.ofStorageClass(name);
+    return dtype && new StorageClass(module, name, dtype, false);
+  }
+  if (module !== 'torch') return undefined;
+  if (LAYOUTS.has(name)) return Layout.of(name);
+  if (QSCHEMES.has(name)) return QScheme.of(name);
+  return DType.of(name);
+}
+
+export interface ResolverOptions {
+  weightsOnly: boolean;
+  safeGlobals: ReadonlySet<string>;
+  /** Whether a dangerous global ends the load or stays inert for a scanner to report. */
+  unsafeGlobals: 'reject' | 'inert';
+  classes: ClassRegistry;
+}
+
+/** Resolves the globals of one checkpoint, keeping the policy and the list of what was named. */
+export class GlobalResolver {
+  readonly #options: ResolverOptions;
+  readonly #resolved = new Map<string, PyValue>();
+  /** Every global named, in order of first use: as spelled in the file, and in Python 3 names. */
+  readonly named: { readonly spelled: string; readonly global: string }[] = [];
+
+  constructor(options: ResolverOptions) {
+    this.#options = options;
+  }
+
+  get classes(): ClassRegistry {
+    return this.#options.classes;
+  }
+
+  resolve(module: string, name: string): PyValue {
+    const spelled = `${module}\n${name}`;
+    const known = this.#resolved.get(spelled);
+    if (known !== undefined) return known;
+    const global = python3Name(module, name);
+    this.named.push({ spelled: `${module}.${name}`, global });
+    const { weightsOnly, safeGlobals, unsafeGlobals } = this.#options;
+    const constant = constantOf(module, name);
+    if (weightsOnly && !(constant instanceof StorageClass)) checkAllowed(global, python3Parts(module, name)[0], safeGlobals);
+    else if (unsafeGlobals === 'reject' && verdictOf(global) === 'dangerous' && !safeGlobals.has(global)) {
+      throw new CheckpointError('UNSAFE_GLOBAL', `the pickle names "${global}", which reaches code or files and has no place in a checkpoint`, {
+        hint: 'nothing was run; do not open this file with Python, and look at it with "torch-checkpoint scan"',
+      });
+    }
+    const rule = RULES.get(global);
+    const value = constant ?? (rule ? new KnownGlobal(module, name, global, rule) : new PyGlobal(module, name, global));
+    this.#resolved.set(spelled, value);
+    return value;
+  }
+}

@@ -1,0 +1,184 @@
+/**
+ * What JavaScript values forget and a loss-less save must know.
+ *
+ * A pickle tells `1.0` from `1`, and knows strings as objects: the second use of the *same* string is written as a
+ * reference, an equal but different string is written again. JavaScript numbers and strings have neither memory, so the
+ * unpickler notes them beside the container slot that holds the value. A note counts only while the slot still holds the
+ * noted value; a new value follows the rules for new values.
+ *
+ * Strings without a note are shared by value, as Python's interned literals are. Hence only those strings of a file need
+ * a note that have an equal twin in it: usually none.
+ */
+import type { PyValue } from './values';
+
+/** One string object of Python: equal text in two of them is written twice. */
+export class StringIdentity {
+  readonly text: string;
+  constructor(text: string) {
+    this.text = text;
+  }
+}
+
+interface ContainerNotes {
+  /** Dict keys and set members: the float that is integral, or the string of its own. */
+  readonly keys: Map<PyValue, number | StringIdentity>;
+  /** By key, index or attribute: the number that is a float although integral, or the string with its identity. */
+  readonly values: Map<PyValue, number | StringIdentity>;
+}
+
+const notes = new WeakMap<object, ContainerNotes>();
+
+function notesOf(container: object): ContainerNotes {
+  let found = notes.get(container);
+  if (!found) notes.set(container, (found = { keys: new Map(), values: new Map() }));
+  return found;
+}
+
+/** Remembers that the integral `value` in this slot is a Python float. */
+export function noteFloat(container: object, slot: PyValue, value: number): void {
+  notesOf(container).values.set(slot, value);
+}
+
+export function noteString(container: object, slot: PyValue, identity: StringIdentity): void {
+  notesOf(container).values.set(slot, identity);
+}
+
+export function noteKey(container: object, key: PyValue, identity: StringIdentity): void {
+  notesOf(container).keys.set(key, identity);
+}
+
+/** True when `value`, now in this slot, was loaded from a Python float. Only asked for integral numbers. */
+export function isFloatSlot(container: object, slot: PyValue, value: number): boolean {
+  const note = notes.get(container)?.values.get(slot);
+  return typeof note === 'number' && note === value;
+}
+
+/** The identity of the string `text` in this slot; undefined for one that is shared by value. */
+export function stringIdentity(container: object, slot: PyValue, text: string): StringIdentity | undefined {
+  const note = notes.get(container)?.values.get(slot);
+  return note instanceof StringIdentity && note.text === text ? note : undefined;
+}
+
+export function noteFloatKey(container: object, key: number): void {
+  notesOf(container).keys.set(key, key);
+}
+
+export function keyIdentity(container: object, key: string): StringIdentity | undefined {
+  const note = notes.get(container)?.keys.get(key);
+  return note instanceof StringIdentity ? note : undefined;
+}
+
+/** True when the integral key was loaded from a Python float. */
+export function isFloatKey(container: object, key: number): boolean {
+  return typeof notes.get(container)?.keys.get(key) === 'number';
+}
+
+/** Hands the notes of one container to the one that takes its place with the same slots. */
+export function moveNotes(from: object, to: object): void {
+  const found = notes.get(from);
+  if (found) notes.set(to, found);
+}
+
+/**
+ * Gathers the slots of one pickle while it is read, and writes the notes that turn out to be needed at its end.
+ *
+ * A state dict is one string after another, and hardly ever two equal ones. So a table of hashes is kept instead of the
+ * strings: only texts whose hash was met under another string object are looked at again.
+ */
+export class NoteTaker {
+  /** Parallel: the container, its slot, and the id of the string there, negative where the string is the key. */
+  readonly #containers: object[] = [];
+  readonly #slots: PyValue[] = [];
+  readonly #ids: number[] = [];
+  /** Texts that PyTorch takes from a constant of its own, with the id of that object. */
+  readonly #constants = new Map<string, number>();
+  readonly #suspects = new Set<string>();
+  readonly #hashes = new HashTable();
+
+  /** A string with the given id sits in the value slot, or is the key itself where `isKey`. */
+  string(container: object, slot: PyValue, text: string, id: number, isKey: boolean): void {
+    if (this.#hashes.clashes(text, id)) this.#suspects.add(text);
+    this.#containers.push(container);
+    this.#slots.push(slot);
+    this.#ids.push(isKey ? -id : id);
+  }
+
+  /** The string object that PyTorch itself uses for a constant such as 'cpu': it is the one that is shared by value. */
+  constant(text: string, id: number): void {
+    if (this.#constants.get(text) === id) return;
+    this.#constants.set(text, id);
+    if (this.#hashes.clashes(text, id)) this.#suspects.add(text);
+  }
+
+  finish(): void {
+    if (this.#suspects.size === 0) return;
+    // The object that stands for a text without a note: PyTorch's own, else the first one met.
+    const canonical = new Map(this.#constants);
+    const identities = new Map<number, StringIdentity>();
+    for (let i = 0; i < this.#containers.length; i++) {
+      const container = this.#containers[i] as object;
+      const slot = this.#slots[i] as PyValue;
+      const signed = this.#ids[i] as number;
+      const id = Math.abs(signed);
+      const text = signed < 0 ? slot : slotValue(container, slot);
+      if (typeof text !== 'string' || !this.#suspects.has(text)) continue;
+      const first = canonical.get(text);
+      if (first === undefined) canonical.set(text, id);
+      if (first === undefined || first === id) continue;
+      let identity = identities.get(id);
+      if (!identity) identities.set(id, (identity = new StringIdentity(text)));
+      if (signed < 0) noteKey(container, slot, identity);
+      else noteString(container, slot, identity);
+    }
+  }
+}
+
+/** Hashes of strings, each with the id of the string object that it was first met under. */
+class HashTable {
+  #hashes = new Uint32Array(256);
+  #ids = new Int32Array(256);
+  #count = 0;
+
+  /** Enters the text; true when its hash belongs to another string object already. */
+  clashes(text: string, id: number): boolean {
+    // FNV-1a over UTF-16 units.
+    let hash = 0x811c9dc5;
+    for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+    hash >>>= 0;
+    if (this.#count * 2 >= this.#ids.length) this.#grow();
+    const at = this.#slot(hash);
+    const known = this.#ids[at] as number;
+    if (known !== 0) return known !== id;
+    this.#hashes[at] = hash;
+    this.#ids[at] = id;
+    this.#count++;
+    return false;
+  }
+
+  /** Where the hash is, or the free place (id 0) for it. */
+  #slot(hash: number): number {
+    const mask = this.#ids.length - 1;
+    let at = hash & mask;
+    while (this.#ids[at] !== 0 && this.#hashes[at] !== hash) at = (at + 1) & mask;
+    return at;
+  }
+
+  #grow(): void {
+    const hashes = this.#hashes;
+    const ids = this.#ids;
+    this.#hashes = new Uint32Array(hashes.length * 4);
+    this.#ids = new Int32Array(ids.length * 4);
+    for (let i = 0; i < ids.length; i++) {
+      if (ids[i] === 0) continue;
+      const at = this.#slot(hashes[i] as number);
+      this.#hashes[at] = hashes[i] as number;
+      this.#ids[at] = ids[i] as number;
+    }
+  }
+}
+
+function slotValue(container: object, slot: PyValue): unknown {
+  if (container instanceof Map) return container.get(slot);
+  if (Array.isArray(container)) return container[slot as number];
+  return slot === 'state' ? (container as { state?: unknown }).state : undefined;
+}

@@ -1,0 +1,136 @@
+/** Rules for Python's own types, where the pickle calls them. */
+import { type GlobalRule, fail } from './rules';
+import { instantiate } from './classes';
+import {
+  ByteArray, Complex, Counter, DefaultDict, Device, FrozenSet, OrderedDict, PyGlobal, PyObject, type PyValue, Size, Tuple, safeInteger, typeName,
+} from './values';
+
+function pairsInto(map: Map<PyValue, PyValue>, items: PyValue | undefined): void {
+  if (items === undefined || items === null) return;
+  if (items instanceof Map) {
+    for (const [key, value] of items) map.set(key as PyValue, value as PyValue);
+    return;
+  }
+  if (!Array.isArray(items)) fail(`a dict is made from a ${typeName(items)}`);
+  for (const pair of items as PyValue[]) {
+    if (!Array.isArray(pair) || pair.length !== 2) fail('a dict is made from items that are no pairs');
+    map.set((pair as PyValue[])[0] as PyValue, (pair as PyValue[])[1] as PyValue);
+  }
+}
+
+function items(args: Tuple): Iterable<PyValue> {
+  const first = args[0];
+  if (first === undefined) return [];
+  if (Array.isArray(first) || first instanceof Set) return first as Iterable<PyValue>;
+  return fail(`a set is made from a ${typeName(first)}`);
+}
+
+/** `bytes(...)` and `bytearray(...)`: nothing, bytes, a list of small integers, or text with its codec. */
+function byteValues(args: Tuple): Uint8Array {
+  const [first, codec] = args;
+  if (first === undefined) return new Uint8Array();
+  if (first instanceof Uint8Array) return first.slice();
+  if (typeof first === 'string') return encode(first, codec);
+  if (Array.isArray(first) && first.every((item) => Number.isInteger(item) && item >= 0 && item < 256)) return Uint8Array.from(first as number[]);
+  return fail(`bytes are made from a ${typeName(first)}`);
+}
+
+function encode(text: string, codec: PyValue | undefined): Uint8Array {
+  switch (codec ?? 'utf-8') {
+    case 'latin1':
+    case 'latin-1':
+    case 'iso-8859-1': {
+      const bytes = Buffer.from(text, 'latin1');
+      for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) > 255) fail('text that is to be Latin-1 bytes has a character above 255');
+      return new Uint8Array(bytes);
+    }
+    case 'ascii':
+    case 'utf-8':
+    case 'utf8':
+      return new Uint8Array(Buffer.from(text, 'utf8'));
+    default:
+      return fail(`text is encoded with the unknown codec ${String(codec)}`);
+  }
+}
+
+function number(value: PyValue | undefined): number {
+  if (typeof value === 'number') return value;
+  if (typeof value === 'bigint') return Number(value);
+  return fail(`a ${typeName(value)} stands where a number is needed`);
+}
+
+function device(args: Tuple): Device {
+  const [type, index] = args;
+  if (typeof type !== 'string' || !(index === undefined || index === null || typeof index === 'number')) fail('torch.device needs a name and an index');
+  try {
+    return new Device(type as string, (index as number | null | undefined) ?? undefined);
+  } catch (error) {
+    return fail((error as Error).message);
+  }
+}
+
+function size(args: Tuple): Size {
+  const dims = args[0];
+  if (!Array.isArray(dims) || !dims.every((dim) => Number.isSafeInteger(dim))) return fail('torch.Size is made from something else than integers');
+  return Size.from(dims as number[]) as unknown as Size;
+}
+
+/** `copyreg._reconstructor(cls, base, baseState)`: how protocols 0 and 1 make objects. */
+function reconstruct(args: Tuple, classes: { get(name: string): { readonly prototype: object } | undefined }): PyValue {
+  const [callable, base, baseState] = args;
+  if (args.length !== 3 || !(callable instanceof PyGlobal)) return fail('copyreg._reconstructor needs a class, its base and a state');
+  const object = new PyObject(callable, baseState === null ? new Tuple() : Tuple.of(baseState as PyValue), 'reconstructor');
+  object.base = base as PyValue;
+  const Class = classes.get(callable.global);
+  return Class ? instantiate(Class, object) : object;
+}
+
+export const pythonRules: readonly (readonly [global: string, rule: GlobalRule])[] = [
+  ['collections.OrderedDict', {
+    reduce(args) {
+      const dict = new OrderedDict();
+      pairsInto(dict, args[0]);
+      return dict;
+    },
+  }],
+  ['collections.defaultdict', {
+    reduce(args) {
+      const dict = new DefaultDict();
+      dict.factory = args[0] ?? null;
+      pairsInto(dict, args[1]);
+      return dict;
+    },
+  }],
+  ['collections.Counter', {
+    reduce(args) {
+      const counter = new Counter();
+      pairsInto(counter as Map<PyValue, PyValue>, args[0]);
+      return counter;
+    },
+  }],
+  ['builtins.set', { reduce: (args) => new Set(items(args)) }],
+  ['builtins.frozenset', { reduce: (args) => new FrozenSet(items(args)) }],
+  ['builtins.bytes', { reduce: byteValues }],
+  ['builtins.bytearray', { reduce: (args) => new ByteArray(byteValues(args)) }],
+  ['builtins.complex', { reduce: (args) => new Complex(number(args[0] ?? 0), number(args[1] ?? 0)) }],
+  ['builtins.list', { reduce: (args) => [...items(args)] }],
+  ['builtins.dict', {
+    reduce(args) {
+      const dict = new Map<PyValue, PyValue>();
+      pairsInto(dict, args[0]);
+      return dict;
+    },
+  }],
+  ['builtins.tuple', { reduce: (args) => Tuple.from(items(args)) }],
+  ['builtins.int', {
+    reduce(args) {
+      const [value] = args;
+      if (typeof value === 'string' && /^[+-]?\d{1,4300}$/.test(value)) return safeInteger(BigInt(value.replace(/^\+/, '')));
+      return value === undefined ? 0 : typeof value === 'bigint' ? value : Math.trunc(number(value));
+    },
+  }],
+  ['_codecs.encode', { reduce: ([text, codec]) => (typeof text === 'string' ? encode(text, codec) : fail(`_codecs.encode is given a ${typeName(text)}`)) }],
+  ['copyreg._reconstructor', { reduce: (args, host) => reconstruct(args, host.classes) }],
+  ['torch.Size', { reduce: size }],
+  ['torch.device', { reduce: device }],
+];

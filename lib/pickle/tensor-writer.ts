@@ -1,0 +1,219 @@
+/**
+ * How tensors and storages stand in a pickle: the calls of torch/_tensor.py `_reduce_ex_internal` and the persistent ids
+ * of torch/serialization.py, written opcode by opcode. What PyTorch makes anew at each save (argument tuples, sizes,
+ * the OrderedDict of hooks) gets a memo number of its own each time and is never referred to.
+ */
+import { DType } from '../dtype';
+import { locationTag } from '../location';
+import { NestedTensor } from '../tensor/nested';
+import { QuantizedTensor } from '../tensor/quantized';
+import { SparseTensor } from '../tensor/sparse';
+import type { Storage } from '../tensor/storage';
+import { Parameter, Tensor } from '../tensor/tensor';
+import { Op } from './opcodes';
+import { type Pickler, type Steps, refuse } from './pickler';
+import { Size, Tuple } from './values';
+
+export interface TensorWriter {
+  tensor(tensor: Tensor | SparseTensor | NestedTensor): Steps | undefined;
+  bareStorage(storage: Storage): undefined;
+}
+
+/** Locations that PyTorch takes from one constant string; others, such as `cuda:0`, are made anew each time. */
+const CONSTANT_LOCATIONS: ReadonlySet<string> = new Set(['cpu', 'mps', 'meta']);
+
+export function makeTensorWriter(pickler: Pickler): TensorWriter {
+  const { out } = pickler;
+  const { target } = pickler;
+  const old = target.torchVersion === '1.13';
+  /** The storage class that each storage was written under: PyTorch refuses a second one. */
+  const classes = new Map<Storage, string>();
+  const keys = new Map<string, object>();
+
+  function persistentId(storage: Storage, dtype: DType, untyped: boolean): void {
+    const name = untyped ? 'UntypedStorage' : (dtype.storageClass as string);
+    const known = classes.get(storage);
+    if (known === undefined) classes.set(storage, name);
+    else if (known !== name && storage.nbytes > 0) throw refuse('Cannot save multiple tensors or storages that view the same data as different types');
+    const key = target.storageKey(storage);
+    const location = locationTag(storage);
+    pickler.mark();
+    pickler.string('storage');
+    pickler.global(untyped ? 'torch.storage' : 'torch', name);
+    if (target.legacy) pickler.freshString(key);
+    else {
+      // One string object per key, apart from every equal string of the user.
+      let identity = keys.get(key);
+      if (!identity) keys.set(key, (identity = {}));
+      pickler.string(key, identity);
+    }
+    if (CONSTANT_LOCATIONS.has(location)) pickler.string(location);
+    else pickler.freshString(location);
+    pickler.int(untyped ? storage.nbytes : dtype.numelIn(storage.nbytes) / dtype.elementsPerByte);
+    if (target.legacy) out.u8(Op.NONE);
+    pickler.tupleOf(4);
+    out.u8(Op.BINPERSID);
+  }
+
+  /** A tuple of sizes or strides, made anew. */
+  function dims(values: readonly number[]): void {
+    if (values.length === 0) return out.u8(Op.EMPTY_TUPLE);
+    if (values.length > 3) pickler.mark();
+    for (const value of values) pickler.int(value);
+    pickler.tupleOf(values.length);
+  }
+
+  /** The `OrderedDict()` of backward hooks. */
+  function hooks(): void {
+    pickler.global('collections', 'OrderedDict');
+    out.u8(Op.EMPTY_TUPLE);
+    out.u8(Op.REDUCE);
+    pickler.memoize({});
+  }
+
+  /** True when the dtype has no typed storage class and goes through `_rebuild_tensor_v3`. */
+  const isV3 = (dtype: DType): boolean => dtype.storageClass === undefined;
+
+  function demandSavable(dtype: DType): void {
+    if (!isV3(dtype)) return;
+    if (old) throw refuse(`a tensor of ${dtype} cannot be written in the layout of PyTorch 1.13`);
+    if (dtype.array === undefined) throw refuse(`a tensor of ${dtype} cannot be saved by PyTorch`);
+  }
+
+  /** The function of a plain tensor's reduction. */
+  function rebuildFunction(tensor: Tensor): string {
+    if (tensor.isMeta) return '_rebuild_meta_tensor_no_storage';
+    if (tensor instanceof QuantizedTensor) return '_rebuild_qtensor';
+    return isV3(tensor.dtype) ? '_rebuild_tensor_v3' : '_rebuild_tensor_v2';
+  }
+
+  /** The arguments of a plain tensor's reduction; scales of a quantized one are tensors themselves. */
+  function* rebuildArgs(tensor: Tensor, requiresGrad: boolean): Steps {
+    const { dtype } = tensor;
+    demandSavable(dtype);
+    pickler.mark();
+    if (tensor.isMeta) {
+      pickler.global('torch', dtype.name);
+      dims(tensor.shape);
+      dims(tensor.stride);
+      pickler.bool(requiresGrad);
+      return pickler.tupleOf(4);
+    }
+    persistentId(tensor.storage, dtype, isV3(dtype));
+    pickler.int(tensor.storageOffset);
+    dims(tensor.shape);
+    dims(tensor.stride);
+    if (tensor instanceof QuantizedTensor) yield* quantizer(tensor);
+    pickler.bool(requiresGrad);
+    hooks();
+    if (isV3(dtype)) pickler.global('torch', dtype.name);
+    if ((tensor.conj || tensor.neg) && !old) bits(tensor);
+    pickler.tupleOf(4);
+  }
+
+  function* quantizer(tensor: QuantizedTensor): Steps {
+    const params = tensor.quantizer;
+    if ('scale' in params) {
+      pickler.global('torch', params.qscheme.name);
+      pickler.float(params.scale);
+      pickler.int(params.zeroPoint);
+      return pickler.tupleOf(3);
+    }
+    pickler.mark();
+    pickler.global('torch', params.qscheme.name);
+    yield [params.scales, undefined, 'scales'];
+    yield [params.zeroPoints, undefined, 'zeroPoints'];
+    pickler.int(params.axis);
+    pickler.tupleOf(4);
+  }
+
+  /** `{'conj': True}` or `{'neg': True}`, or both. */
+  function bits(tensor: Tensor): void {
+    out.u8(Op.EMPTY_DICT);
+    pickler.memoize({});
+    const both = tensor.conj && tensor.neg;
+    if (both) out.u8(Op.MARK);
+    for (const [name, set] of [['conj', tensor.conj], ['neg', tensor.neg]] as const) {
+      if (!set) continue;
+      pickler.string(name);
+      pickler.bool(true);
+    }
+    out.u8(both ? Op.SETITEMS : Op.SETITEM);
+  }
+
+  function* plain(tensor: Tensor, identity: object, requiresGrad: boolean): Steps {
+    pickler.global('torch._utils', rebuildFunction(tensor));
+    yield* rebuildArgs(tensor, requiresGrad);
+    out.u8(Op.REDUCE);
+    pickler.memoize(identity);
+  }
+
+  /** A subclass, or a tensor that carries attributes. */
+  function* typed(tensor: Tensor): Steps {
+    pickler.global('torch._tensor', '_rebuild_from_type_v2');
+    pickler.mark();
+    pickler.global('torch._utils', rebuildFunction(tensor));
+    if (tensor.pythonType) yield [tensor.pythonType, undefined, ''];
+    else pickler.global('torch', 'Tensor');
+    yield* rebuildArgs(tensor, tensor.requiresGrad);
+    yield [tensor.attributes ?? null, undefined, '__attrs__'];
+    pickler.tupleOf(4);
+    out.u8(Op.REDUCE);
+    pickler.memoize(tensor);
+  }
+
+  function* parameter(tensor: Parameter): Steps {
+    const withState = hasAttributes(tensor) && !old;
+    pickler.global('torch._utils', withState ? '_rebuild_parameter_with_state' : '_rebuild_parameter');
+    if (withState) pickler.mark();
+    // `parameter.data` is a new tensor object without gradient.
+    yield* plain(tensor, {}, false);
+    pickler.bool(tensor.requiresGrad);
+    hooks();
+    if (withState) yield [tensor.attributes, undefined, '__attrs__'];
+    pickler.tupleOf(withState ? 4 : 3);
+    out.u8(Op.REDUCE);
+    pickler.memoize(tensor);
+  }
+
+  function hasAttributes(tensor: Tensor): boolean {
+    const { attributes } = tensor;
+    return attributes !== undefined && attributes !== null && !(attributes instanceof Map && attributes.size === 0);
+  }
+
+  function* sparse(tensor: SparseTensor): Steps {
+    const csr = tensor.layout.name === 'sparse_csr' && old;
+    pickler.global('torch._utils', csr ? '_rebuild_sparse_csr_tensor' : '_rebuild_sparse_tensor');
+    yield [tensor.layout, undefined, ''];
+    const isCoo = tensor.layout.name === 'sparse_coo';
+    const items: unknown[] = [...Object.values(tensor.components), Size.from(tensor.shape)];
+    if (isCoo && !old) items.push(tensor.isCoalesced ?? false);
+    yield [Tuple.from(items as object[]), undefined, ''];
+    pickler.tupleOf(2);
+    out.u8(Op.REDUCE);
+    pickler.memoize(tensor);
+  }
+
+  function* nested(tensor: NestedTensor): Steps {
+    if (old) throw refuse('a nested tensor cannot be written in the layout of PyTorch 1.13');
+    const { buffer, sizes, strides, storageOffsets } = tensor.components;
+    pickler.global('torch._utils', '_rebuild_nested_tensor');
+    yield [Tuple.from<object>([buffer, sizes, strides, storageOffsets]), undefined, ''];
+    out.u8(Op.REDUCE);
+    pickler.memoize(tensor);
+  }
+
+  return {
+    tensor(tensor) {
+      if (tensor instanceof SparseTensor) return sparse(tensor);
+      if (tensor instanceof NestedTensor) return nested(tensor);
+      if (tensor instanceof Parameter) return parameter(tensor);
+      if (!old && (tensor.pythonType || hasAttributes(tensor))) return typed(tensor);
+      return plain(tensor, tensor, tensor.requiresGrad);
+    },
+    bareStorage(storage) {
+      persistentId(storage, storage.dtype, storage.untyped || storage.dtype.storageClass === undefined);
+      return undefined;
+    },
+  };
+}

@@ -1,0 +1,84 @@
+/**
+ * What to think of a global that a pickle names.
+ *
+ * Nothing is ever imported here, so no verdict protects this process. They protect the next one: a checkpoint that names
+ * `os.system` was built to attack whoever opens it with Python, and must not pass through our hands as if it were data.
+ */
+
+export type Verdict = 'safe' | 'unknown' | 'dangerous';
+
+/** Modules of which every member reaches code, processes, files or the network. Their submodules count too. */
+const DANGEROUS_MODULES: ReadonlySet<string> = new Set([
+  'os', 'posix', 'nt', 'posixpath', 'ntpath', 'subprocess', 'sys', 'socket', 'ssl', 'select', 'selectors', 'shutil', 'runpy',
+  'pip', 'pty', 'ctypes', '_ctypes', 'cffi', 'webbrowser', 'asyncio', 'importlib', 'imp', 'pkgutil', 'zipimport', 'bdb',
+  'pdb', 'pydoc', 'code', 'codeop', 'timeit', 'cProfile', 'profile', 'trace', 'doctest', 'unittest', 'http', 'requests',
+  'urllib', 'urllib3', 'httpx', 'aiohttp', 'ftplib', 'smtplib', 'imaplib', 'poplib', 'telnetlib', 'xmlrpc', 'nntplib',
+  'marshal', 'popen2', 'signal', 'multiprocessing', 'threading', '_thread', 'concurrent', 'pickle', '_pickle', 'shelve',
+  'cloudpickle', 'dill', 'joblib', 'idlelib', 'lib2to3', 'test', 'distutils', 'setuptools', 'tempfile', 'venv',
+  'ensurepip', 'sqlite3', 'logging', 'io', '_io', 'gc', 'inspect', 'site', 'tkinter', 'turtle',
+  'torch.hub', 'torch.utils.cpp_extension', 'torch.utils._config_module', 'torch._dynamo.guards', 'torch._inductor',
+  'torch.utils.bottleneck', 'torch.utils.collect_env', 'torch.distributed.rpc', 'torch.multiprocessing', 'torch.package',
+  'numpy.testing', 'numpy.f2py', 'numpy.distutils', 'numpy.lib.npyio', 'numpy.ctypeslib',
+  'fsspec', 'paramiko', 'pexpect', 'IPython', 'jinja2', 'mako', 'yaml', 'git', 'docker', 'boto3', 'botocore',
+]);
+
+const DANGEROUS_BUILTINS: ReadonlySet<string> = new Set([
+  'eval', 'exec', 'execfile', 'compile', 'open', 'file', '__import__', 'input', 'raw_input', 'breakpoint', 'apply', 'delattr',
+  'setattr', 'globals', 'locals', 'vars', 'exit', 'quit', 'print', 'help', 'memoryview', '__build_class__', '__loader__', '__spec__',
+]);
+
+/** Single globals outside those modules. */
+const DANGEROUS_GLOBALS: ReadonlySet<string> = new Set([
+  'torch.load', 'torch.jit.load', 'torch.serialization.load', 'torch.storage._load_from_file', 'torch.jit.unsupported_tensor_ops.execWrapper',
+  'operator.attrgetter', 'operator.methodcaller', 'operator.itemgetter', '_operator.attrgetter', '_operator.methodcaller',
+  'functools.reduce', 'builtins.map', 'builtins.filter', 'numpy.load', 'numpy.fromfile', 'numpy.loadtxt', 'pandas.read_pickle',
+  'pathlib.Path.write_text', 'pathlib.Path.write_bytes', 'pathlib.Path.unlink', 'pathlib.Path.rmdir',
+]);
+
+/** Standard modules whose names people also give to packages of their own: `code.model.Net` is such a package. */
+const HOMONYMS: ReadonlySet<string> = new Set(['code', 'test', 'trace', 'profile', 'signal', 'site', 'select', 'git', 'inspect', 'logging']);
+
+const HARMLESS_TYPES: ReadonlySet<string> = new Set(['SimpleNamespace', 'MappingProxyType', 'GenericAlias', 'NoneType', 'EllipsisType']);
+
+/** A dotted name can climb out of a harmless module: `torch.serialization.os.system`. */
+const DANGEROUS_PARTS: ReadonlySet<string> = new Set([
+  'os', 'posix', 'subprocess', 'sys', '__globals__', '__builtins__', '__subclasses__', '__code__', '__dict__', '__class__', '__bases__',
+  '__mro__', '__getattribute__', '__reduce__', '__reduce_ex__', 'func_globals',
+]);
+const DANGEROUS_ENDS: ReadonlySet<string> = new Set(['system', 'popen', 'eval', 'exec', '_load_from_file']);
+
+/** What state dicts, optimizers, modules and ordinary Python data are made of. */
+const SAFE_MODULES: ReadonlySet<string> = new Set([
+  'torch', 'torch._utils', 'torch._tensor', 'torch.tensor', 'torch.storage', 'torch.cuda', 'torch.sparse', 'torch.cuda.sparse', 'torch.nn.parameter', 'torch.nn.backends.thnn',
+  'torch.autograd', 'torch.autograd.variable', 'torch.serialization', 'torch.jit._pickle', 'collections', 'argparse', 'datetime', 'decimal',
+  'fractions', 'uuid', 'enum', 'numpy', 'numpy.dtypes', 'numpy.core.multiarray', 'numpy._core.multiarray', 'numpy.core.numeric', 'numpy._core.numeric',
+  'numpy.random._pickle', 'pathlib', 'pathlib._local', '_codecs', 'copyreg',
+]);
+const SAFE_PREFIXES = ['torch.nn.', 'torch.optim.', 'torch.nested.', 'torch.ao.nn.', 'torch.quantization.', 'torch.ao.quantization.', '__torch__.'];
+const SAFE_BUILTINS: ReadonlySet<string> = new Set([
+  'set', 'frozenset', 'complex', 'bytearray', 'bytes', 'list', 'dict', 'tuple', 'int', 'float', 'str', 'bool', 'slice', 'range', 'object',
+  'Ellipsis', 'NotImplemented', 'type',
+]);
+
+function inDangerousModule(parts: readonly string[]): boolean {
+  for (let length = 1; length < parts.length; length++) {
+    if (!DANGEROUS_MODULES.has(parts.slice(0, length).join('.'))) continue;
+    const next = parts[length] as string;
+    const ownPackage = HOMONYMS.has(parts[0] as string) && parts.length > 2 && next === next.toLowerCase();
+    if (!ownPackage) return true;
+  }
+  return false;
+}
+
+/** The verdict on a global in Python 3 names, `module.name`. */
+export function verdictOf(global: string): Verdict {
+  const parts = global.split('.');
+  const name = parts.at(-1) as string;
+  const module = parts.slice(0, -1).join('.');
+  if (DANGEROUS_GLOBALS.has(global) || DANGEROUS_ENDS.has(name) || parts.some((part) => DANGEROUS_PARTS.has(part))) return 'dangerous';
+  if (module === 'builtins') return DANGEROUS_BUILTINS.has(name) ? 'dangerous' : SAFE_BUILTINS.has(name) ? 'safe' : 'unknown';
+  if (module === 'types') return HARMLESS_TYPES.has(name) ? 'safe' : 'dangerous';
+  if (inDangerousModule(parts)) return 'dangerous';
+  if (SAFE_MODULES.has(module) || SAFE_PREFIXES.some((prefix) => global.startsWith(prefix))) return 'safe';
+  return 'unknown';
+}

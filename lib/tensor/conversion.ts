@@ -1,0 +1,178 @@
+/** The elements of a whole tensor in other forms: as arrays, as another dtype, and compared with those of another. */
+import { native } from '../binding';
+import { DType, type TypedArray } from '../dtype';
+import { CheckpointError } from '../errors';
+import { safeInteger } from '../pickle/values';
+import type { Elements, NestedArray } from './creation';
+import { type Scalar, castElements, elementAccess } from './elements';
+import { ElementReader, type Source, contiguousSpan, freshBytes, gather, gatherBlocks, tooLarge } from './gather';
+import { isContiguous, listOf, numelOf } from './geometry';
+import { MemoryBytes, MetaBytes } from './storage';
+
+function arrayType(dtype: DType): NonNullable<DType['array']> {
+  if (!dtype.array) throw new CheckpointError('UNSUPPORTED', `no array stands for ${dtype.name}`, { hint: 'toBytes() gives the bytes' });
+  return dtype.array;
+}
+
+/** See `Tensor.asTypedArray`. */
+export function arrayView(source: Source): TypedArray {
+  const { dtype, storage } = source;
+  const reason = noViewReason(source);
+  if (reason) throw new CheckpointError('UNSUPPORTED', `the tensor ${reason}`, { hint: 'toTypedArray() copies' });
+  const ArrayType = arrayType(dtype);
+  const byteLength = dtype.byteLength(numelOf(source.shape));
+  const byteOffset = source.storageOffset * dtype.itemsize;
+  if (byteLength === 0) {
+    storage.span();
+    return new ArrayType(0);
+  }
+  const bytes = viewOfPart(source, byteOffset, byteLength);
+  // Windows of a file begin at pages, so that only files with unaligned records come here.
+  if (bytes.byteOffset % ArrayType.BYTES_PER_ELEMENT !== 0) {
+    throw new CheckpointError('UNSUPPORTED', `the tensor is not aligned in memory for ${dtype.name}`, { hint: 'toTypedArray() copies' });
+  }
+  return new ArrayType(bytes.buffer, bytes.byteOffset, byteLength / ArrayType.BYTES_PER_ELEMENT);
+}
+
+function noViewReason({ dtype, shape, stride, conj, neg }: Source): string | undefined {
+  if (dtype.elementsPerByte > 1) return `packs ${dtype.elementsPerByte} elements of ${dtype.name} into a byte`;
+  if (!isContiguous(shape, stride)) return `of shape ${listOf(shape)} with strides ${listOf(stride)} is not contiguous`;
+  if (conj) return 'is lazily conjugated';
+  return neg ? 'is lazily negated' : undefined;
+}
+
+/** A small window on a storage that no array can hold whole is still a view. */
+function viewOfPart({ storage }: Source, byteOffset: number, byteLength: number): Uint8Array {
+  let whole: Uint8Array;
+  try {
+    whole = storage.bytes();
+  } catch (error) {
+    if (!(error instanceof CheckpointError) || error.code !== 'ARRAY_TOO_LARGE') throw error;
+    if (byteLength === storage.nbytes) throw tooLarge(byteLength);
+    return storage.source.slice(byteOffset, byteLength).bytes();
+  }
+  return whole.subarray(byteOffset, byteOffset + byteLength);
+}
+
+/** See `Tensor.toTypedArray`. */
+export function arrayCopy(source: Source): TypedArray {
+  const ArrayType = arrayType(source.dtype);
+  const bytes = gather(source);
+  return new ArrayType(bytes.buffer, bytes.byteOffset, bytes.byteLength / ArrayType.BYTES_PER_ELEMENT);
+}
+
+/** See `Tensor.toFloat32Array`. */
+export function toFloat32(source: Source, into?: Float32Array): Float32Array {
+  const { dtype } = source;
+  const { kernel } = dtype;
+  const numel = numelOf(source.shape);
+  if (kernel === undefined) throw new TypeError(`${dtype.name} does not convert to float32; toTypedArray() gives its own elements`);
+  const target = into ?? freshFloats(numel);
+  if (target.length !== numel) throw new RangeError(`the target has ${target.length} elements, the tensor ${numel}`);
+  if (isContiguous(source.shape, source.stride) && !source.neg) {
+    const span = contiguousSpan(source);
+    if (numel > 0) native({}, (addon) => addon.toFloat32(kernel, span, target));
+    return target;
+  }
+  for (const { start, numel: count, bytes } of gatherBlocks(source)) {
+    native({}, (addon) => addon.toFloat32(kernel, bytes, target.subarray(start, start + count)));
+  }
+  return target;
+}
+
+export function freshFloats(numel: number): Float32Array {
+  const bytes = freshBytes(numel * 4);
+  return new Float32Array(bytes.buffer, bytes.byteOffset, numel);
+}
+
+/** See `Tensor.toArray`. */
+export function toNested(source: Source): NestedArray {
+  const flat: Scalar[] = [];
+  new ElementReader(source).each((value) => flat.push(typeof value === 'bigint' ? safeInteger(value) : value));
+  return nest(flat, source.shape);
+}
+
+/** Elements in C order as nested arrays of `shape`. */
+export function nest(flat: readonly Scalar[], shape: readonly number[]): NestedArray {
+  if (shape.length === 0) return flat[0] as Scalar;
+  let level: readonly NestedArray[] = flat;
+  for (let d = shape.length - 1; d > 0; d--) {
+    const size = shape[d]!;
+    const inner = level;
+    level = Array.from({ length: numelOf(shape.slice(0, d)) }, (_, i) => inner.slice(i * size, (i + 1) * size));
+  }
+  return level;
+}
+
+/** A contiguous copy in another dtype, rounded as PyTorch rounds. */
+export function castTo(source: Source, dtype: DType): Elements {
+  for (const d of [source.dtype, dtype]) {
+    if (d.kind === 'quantized' || d.kind === 'bits') throw new TypeError(`"copy_" not implemented for '${d.name}'`);
+  }
+  const { shape } = source;
+  const byteLength = dtype.byteLength(numelOf(shape));
+  if (source.storage.isMeta) return { dtype, shape, bytes: new MetaBytes(byteLength) };
+  if (dtype === DType.float32 && source.dtype.kernel !== undefined) {
+    const floats = toFloat32(source);
+    return { dtype, shape, bytes: new MemoryBytes(new Uint8Array(floats.buffer, floats.byteOffset, floats.byteLength)) };
+  }
+  const target = freshBytes(byteLength);
+  for (const { start, numel, bytes } of gatherBlocks(source)) {
+    castElements(source.dtype, bytes, dtype, target.subarray(start * dtype.itemsize), numel);
+  }
+  return { dtype, shape, bytes: new MemoryBytes(target) };
+}
+
+/** Both have the same shape. NaN equals nothing, -0 equals 0. */
+export function equalValues(a: Source, b: Source): boolean {
+  if (a.dtype.elementsPerByte > 1 || b.dtype.elementsPerByte > 1) {
+    return a.dtype === b.dtype && Buffer.compare(gather(a), gather(b)) === 0;
+  }
+  // Cut alike, so that both give pieces of the same elements.
+  const flat = isContiguous(a.shape, a.stride) && isContiguous(b.shape, b.stride);
+  const others = gatherBlocks(b, flat);
+  const same = sameElements(a.dtype, b.dtype);
+  for (const { numel, bytes } of gatherBlocks(a, flat)) {
+    const other = others.next().value;
+    if (!other || !same(bytes, other.bytes, numel)) return false;
+  }
+  if (numelOf(a.shape) === 0) [a, b].map((tensor) => tensor.storage.span());
+  return true;
+}
+
+type SameElements = (a: Uint8Array, b: Uint8Array, numel: number) => boolean;
+
+function sameElements(a: DType, b: DType): SameElements {
+  if (a === b && !a.isFloatingPoint && !a.isComplex) return (x, y) => Buffer.compare(x, y) === 0;
+  const isNumbers = a.array === Float32Array || a.array === Float64Array;
+  if (a === b && isNumbers) {
+    const ArrayType = a.array as typeof Float64Array;
+    // Pieces begin at the start of their buffers.
+    return (x, y) => sameNumbers(new ArrayType(x.buffer, 0, x.length / ArrayType.BYTES_PER_ELEMENT), new ArrayType(y.buffer, 0, y.length / ArrayType.BYTES_PER_ELEMENT));
+  }
+  const first = elementAccess(a);
+  const second = elementAccess(b);
+  return (x, y, numel) => {
+    const viewX = new DataView(x.buffer);
+    const viewY = new DataView(y.buffer);
+    for (let i = 0; i < numel; i++) {
+      if (!sameScalar(first.read(viewX, i * a.itemsize), second.read(viewY, i * b.itemsize))) return false;
+    }
+    return true;
+  };
+}
+
+function sameNumbers(x: Float64Array, y: Float64Array): boolean {
+  for (let i = 0; i < x.length; i++) if (x[i] !== y[i]) return false;
+  return true;
+}
+
+function sameScalar(x: Scalar, y: Scalar): boolean {
+  if (typeof x === 'object' || typeof y === 'object') {
+    const [re, im] = typeof x === 'object' ? [x.re, x.im] : [x, 0];
+    return typeof y === 'object' ? sameScalar(re, y.re) && im === y.im : sameScalar(re, y) && im === 0;
+  }
+  // Between a bigint and a number `==` compares exactly; booleans are 0 and 1.
+  // biome-ignore lint/suspicious/noDoubleEquals: see above
+  return x == y;
+}

@@ -1,0 +1,151 @@
+/**
+ * Paths through an object graph, and the tensors along them.
+ *
+ * A string key or attribute is joined with `.` verbatim, an index or integer key is `[i]`, any other key is `[repr]`. An
+ * object is walked through its pickled state, its constructor arguments under `__args__`. A container that is reached
+ * again, by sharing or by a cycle, is listed once. The walk keeps its own stack: no nesting can overflow ours.
+ */
+import { getPickled, type Picklable, pickledForm } from './pickle/classes';
+import { isFloatKey } from './pickle/notes';
+import { NdArray, OrderedDict, PyObject, type PyValue, Tuple, pyFloat } from './pickle/values';
+import { repr } from './repr';
+import { NestedTensor } from './tensor/nested';
+import { SparseTensor } from './tensor/sparse';
+import { Storage } from './tensor/storage';
+import { Tensor } from './tensor/tensor';
+
+export type AnyTensor = Tensor | SparseTensor | NestedTensor;
+
+export function isTensor(value: unknown): value is AnyTensor {
+  return value instanceof Tensor || value instanceof SparseTensor || value instanceof NestedTensor;
+}
+
+/** One step of a path. */
+type Step = readonly [key: PyValue, value: PyValue, isFloat?: boolean];
+
+export function joinPath(path: string, key: PyValue, isFloat = false): string {
+  if (typeof key === 'string') return path ? `${path}.${key}` : key;
+  if (typeof key === 'number' && isFloat) return `${path}[${repr(pyFloat(key))}]`;
+  if ((typeof key === 'number' && Number.isInteger(key)) || typeof key === 'bigint') return `${path}[${key}]`;
+  return `${path}[${keyRepr(key)}]`;
+}
+
+function keyRepr(key: PyValue): string {
+  if (key instanceof Tuple) return `(${key.map((item) => keyRepr(item as PyValue)).join(', ')}${key.length === 1 ? ',' : ''})`;
+  if (isTensor(key) || key instanceof PyObject) return '<object>';
+  return repr(key);
+}
+
+function stateSteps(state: PyValue | undefined): Step[] {
+  if (state === undefined || state === null) return [];
+  if (state instanceof Tuple && state.length === 2 && (state[0] === null || state[0] instanceof Map) && state[1] instanceof Map) {
+    return [...stateSteps(state[0] as PyValue), ...(state[1] as Map<PyValue, PyValue>)];
+  }
+  return state instanceof Map ? [...(state as Map<PyValue, PyValue>)] : [['__state__', state]];
+}
+
+function objectSteps(object: PyObject): Step[] {
+  const steps: Step[] = [...(object.dictItems ?? []), ...(object.listItems ?? []).map((item, i): Step => [i, item]), ...stateSteps(object.state)];
+  if (object.args.length) steps.push(['__args__', object.args]);
+  if (object.kwargs?.size) steps.push(['__kwargs__', object.kwargs]);
+  return steps;
+}
+
+/** What a value holds, in order; undefined for a leaf. */
+export function childrenOf(value: PyValue): Step[] | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  if (value instanceof Map) {
+    const steps: Step[] = [];
+    for (const [key, item] of value as Map<PyValue, PyValue>) steps.push([key, item, typeof key === 'number' && isFloatKey(value, key)]);
+    if (value instanceof OrderedDict && value.attributes) for (const step of value.attributes) steps.push(step);
+    return steps;
+  }
+  if (Array.isArray(value)) return (value as PyValue[]).map((item, i): Step => [i, item]);
+  if (value instanceof Set) {
+    const items = [...(value as Set<PyValue>)];
+    return items.map((item) => [keyRepr(item), item] as const).sort((a, b) => (a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : 0)).map(([, item], i): Step => [i, item]);
+  }
+  if (value instanceof PyObject) return objectSteps(value);
+  if (value instanceof NdArray || value instanceof Storage || isTensor(value) || value instanceof Uint8Array) return undefined;
+  const pickled = pickledForm(value);
+  const own = (value as Picklable)[getPickled];
+  if (own) return objectSteps(own.call(value, pickled));
+  return pickled && objectSteps(pickled);
+}
+
+function isPlainTuple(value: PyValue, steps: readonly Step[]): boolean {
+  return value instanceof Tuple && !steps.some(([, item]) => isTensor(item) || item instanceof NdArray || childrenOf(item) !== undefined);
+}
+
+/** Values reached from a root, each with its path; containers before what they hold. */
+export function* walk(root: PyValue, prefix = ''): Generator<readonly [path: string, value: PyValue], void, undefined> {
+  const seen = new Set<object>();
+  const stack: (readonly [path: string, steps: Step[], at: { i: number }])[] = [];
+
+  function* visit(value: PyValue, path: string): Generator<readonly [string, PyValue], void, undefined> {
+    if (isTensor(value)) {
+      yield [path, value];
+      if (!(value instanceof Tensor) || seen.has(value)) return;
+      const attributes = value.attributes;
+      if (value.grad) stack.push([path, [['grad', value.grad]], { i: 0 }]);
+      if (attributes === undefined || attributes === null) return;
+      seen.add(value);
+      const steps = attributes instanceof Tuple ? [...attributes].map((item, i): Step => [i, item]) : childrenOf(attributes);
+      if (steps?.length) stack.push([joinPath(path, '__attrs__'), steps, { i: 0 }]);
+      return;
+    }
+    yield [path, value];
+    if (value instanceof NdArray) {
+      if (value.objects) stack.push([path, value.objects.map((item, i): Step => [i, item]), { i: 0 }]);
+      return;
+    }
+    const steps = childrenOf(value);
+    if (!steps?.length) return;
+    if (!isPlainTuple(value, steps)) {
+      if (seen.has(value as object)) return;
+      seen.add(value as object);
+    }
+    stack.push([path, steps, { i: 0 }]);
+  }
+
+  yield* visit(root, prefix);
+  for (let top = stack.at(-1); top; top = stack.at(-1)) {
+    const [path, steps, at] = top;
+    if (at.i === steps.length) {
+      stack.pop();
+      continue;
+    }
+    const [key, value, isFloat] = steps[at.i++] as Step;
+    yield* visit(value, joinPath(path, key, isFloat));
+  }
+}
+
+/** The tensors of a graph in order, each with its path; one that stands in several places is listed at each. */
+export function* walkTensors(root: PyValue, prefix = ''): Generator<[path: string, tensor: AnyTensor], void, undefined> {
+  for (const [path, value] of walk(root, prefix)) if (isTensor(value)) yield [path, value];
+}
+
+/** The value at `path` below `root`; undefined where there is none. Keys may hold dots: every way to read the path is tried. */
+export function valueAt(root: PyValue, path: string): PyValue | undefined {
+  if (path === '') return root;
+  // Depth first over (value, rest of path); the rest gets shorter with each step, so this ends even on cyclic graphs.
+  const stack: [value: PyValue, rest: string][] = [[root, path]];
+  for (let next = stack.pop(); next; next = stack.pop()) {
+    const [value, rest] = next;
+    if (rest === '') return value;
+    const steps = value instanceof Tensor ? tensorSteps(value) : childrenOf(value);
+    for (const [key, item, isFloat] of (steps ?? []).reverse()) {
+      const segment = typeof key === 'string' && rest.length < path.length ? `.${key}` : joinPath('', key, isFloat);
+      const next = rest[segment.length];
+      if (segment && rest.startsWith(segment) && (next === undefined || next === '.' || next === '[')) stack.push([item, rest.slice(segment.length)]);
+    }
+  }
+  return undefined;
+}
+
+function tensorSteps(tensor: Tensor): Step[] {
+  const steps: Step[] = [];
+  if (tensor.grad) steps.push(['grad', tensor.grad]);
+  if (tensor.attributes !== undefined) steps.push(['__attrs__', tensor.attributes]);
+  return steps;
+}

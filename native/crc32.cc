@@ -1,0 +1,184 @@
+/*
+ * crc32.cc - plain CRC-32, combination, dispatch, and checksums of ranges of a file
+ *
+ * Bit order is reflected throughout: the coefficient of x^31 is bit 0.  Appending n zero bytes to a message multiplies
+ * its CRC by x^(8n) modulo the polynomial, which is all that Crc32Combine() does.
+ */
+#include "crc32.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <mutex>
+
+#include "bytes.h"
+#include "crc32_simd.h"
+#include "fault_guard.h"
+#include "parallel.h"
+
+namespace torch_checkpoint {
+
+// The polynomial without x^32, reflected.
+static constexpr uint32_t kPolynomial = 0xEDB88320;
+// x^0, reflected.
+static constexpr uint32_t kOne = 0x80000000;
+
+// Work unit of one thread: long enough to forget the combination, short enough to share a single large storage.
+static constexpr uint64_t kRangePieceBytes = uint64_t{8} << 20;
+// A positioned read of this size stays in the second-level cache until it has been summed.
+static constexpr size_t kReadBytes = 256 << 10;
+
+namespace {
+
+using SliceTables = std::array<std::array<uint32_t, 256>, 8>;
+
+// tables[k][b]: the CRC of byte b followed by k zero bytes.
+constexpr SliceTables MakeSliceTables() {
+  SliceTables tables{};
+  for (uint32_t b = 0; b < 256; b++) {
+    uint32_t crc = b;
+    for (int bit = 0; bit < 8; bit++) crc = (crc >> 1) ^ ((crc & 1) != 0 ? kPolynomial : 0);
+    tables[0][b] = crc;
+  }
+  for (uint32_t b = 0; b < 256; b++) {
+    for (size_t k = 1; k < 8; k++) {
+      tables[k][b] = (tables[k - 1][b] >> 8) ^ tables[0][tables[k - 1][b] & 0xFF];
+    }
+  }
+  return tables;
+}
+
+constexpr SliceTables kTables = MakeSliceTables();
+
+// a * b modulo the polynomial.
+constexpr uint32_t Multiply(uint32_t a, uint32_t b) {
+  uint32_t product = 0;
+  for (uint32_t bit = kOne; bit != 0; bit >>= 1) {
+    if ((a & bit) != 0) product ^= b;
+    b = (b >> 1) ^ ((b & 1) != 0 ? kPolynomial : 0);
+  }
+  return product;
+}
+
+// powers[k]: x^(8 * 2^k), what 2^k zero bytes multiply by.
+constexpr std::array<uint32_t, 64> MakeZeroBytePowers() {
+  std::array<uint32_t, 64> powers{};
+  uint32_t power = kOne >> 8;
+  for (uint32_t& entry : powers) {
+    entry = power;
+    power = Multiply(power, power);
+  }
+  return powers;
+}
+
+constexpr std::array<uint32_t, 64> kZeroBytePowers = MakeZeroBytePowers();
+
+}  // namespace
+
+uint32_t UpdateCrcPlain(uint32_t state, const uint8_t* bytes, size_t count) {
+  for (; count >= 8; bytes += 8, count -= 8) {
+    const uint32_t low = LoadU32(bytes) ^ state;
+    const uint32_t high = LoadU32(bytes + 4);
+    state = kTables[7][low & 0xFF] ^ kTables[6][low >> 8 & 0xFF] ^ kTables[5][low >> 16 & 0xFF] ^ kTables[4][low >> 24] ^
+            kTables[3][high & 0xFF] ^ kTables[2][high >> 8 & 0xFF] ^ kTables[1][high >> 16 & 0xFF] ^ kTables[0][high >> 24];
+  }
+  for (; count > 0; bytes++, count--) state = (state >> 8) ^ kTables[0][(state ^ *bytes) & 0xFF];
+  return state;
+}
+
+uint32_t Crc32Plain(uint32_t crc, const void* bytes, size_t count) {
+  return ~UpdateCrcPlain(~crc, static_cast<const uint8_t*>(bytes), count);
+}
+
+uint32_t Crc32(uint32_t crc, const void* bytes, size_t count) {
+  const uint8_t* p = static_cast<const uint8_t*>(bytes);
+#if defined(TORCH_CHECKPOINT_X64)
+  const CpuFeatures cpu = ActiveCpuFeatures();
+  if (cpu.vpclmulqdq && count >= kWideFoldMinBytes) return ~UpdateCrcVpclmul(~crc, p, count);
+  if (cpu.pclmulqdq && count >= kFoldMinBytes) return ~UpdateCrcPclmul(~crc, p, count);
+#elif defined(TORCH_CHECKPOINT_ARM64)
+  if (ActiveCpuFeatures().arm_crc) return ~UpdateCrcArm(~crc, p, count);
+#endif
+  return ~UpdateCrcPlain(~crc, p, count);
+}
+
+uint32_t Crc32Combine(uint32_t crc_a, uint32_t crc_b, uint64_t b_length) {
+  for (size_t k = 0; b_length != 0; b_length >>= 1, k++) {
+    if ((b_length & 1) != 0) crc_a = Multiply(kZeroBytePowers[k], crc_a);
+  }
+  return crc_a ^ crc_b;
+}
+
+namespace {
+
+// The checksum of one range, read by position or from memory.
+Status Crc32OfRange(const MappedFile& file, ByteRange range, uint8_t* buffer, uint32_t* crc) {
+  *crc = 0;
+  const uint8_t* memory = file.touched() ? file.InMemory(range.byte_offset, range.byte_length) : nullptr;
+  if (memory != nullptr) {
+    const bool whole = Guarded([&] { *crc = Crc32(0, memory, static_cast<size_t>(range.byte_length)); });
+    return file.CheckStillThere(range.byte_offset + range.byte_length, !whole);
+  }
+  for (uint64_t done = 0; done < range.byte_length;) {
+    const size_t count = static_cast<size_t>(std::min<uint64_t>(kReadBytes, range.byte_length - done));
+    Status status = file.ReadAt(range.byte_offset + done, buffer, count);
+    if (!status.ok()) return status;
+    *crc = Crc32(*crc, buffer, count);
+    done += count;
+  }
+  return Status();
+}
+
+}  // namespace
+
+Result<std::vector<uint32_t>> Crc32OfRanges(const MappedFile& file, const std::vector<ByteRange>& ranges,
+                                            unsigned threads) {
+  struct Piece {
+    size_t range;
+    ByteRange bytes;
+    uint32_t crc;
+  };
+  std::vector<Piece> pieces;
+  pieces.reserve(ranges.size());
+  for (size_t i = 0; i < ranges.size(); i++) {
+    for (uint64_t done = 0; done < ranges[i].byte_length; done += kRangePieceBytes) {
+      const uint64_t count = std::min(kRangePieceBytes, ranges[i].byte_length - done);
+      pieces.push_back({i, {ranges[i].byte_offset + done, count}, 0});
+    }
+  }
+
+  // Tasks of about kRangePieceBytes, so that thousands of tiny records do not cost a hand-over each.
+  std::vector<size_t> task_begins;
+  uint64_t task_bytes = kRangePieceBytes;
+  for (size_t i = 0; i < pieces.size(); i++) {
+    if (task_bytes + pieces[i].bytes.byte_length > kRangePieceBytes) {
+      task_begins.push_back(i);
+      task_bytes = 0;
+    }
+    task_bytes += pieces[i].bytes.byte_length;
+  }
+  task_begins.push_back(pieces.size());
+
+  std::atomic<bool> failed{false};
+  std::mutex mutex;
+  Status first_failure;
+  RunParallel(task_begins.size() - 1, threads, [&](size_t task) {
+    std::array<uint8_t, kReadBytes> buffer;
+    for (size_t i = task_begins[task]; i < task_begins[task + 1] && !failed.load(std::memory_order_relaxed); i++) {
+      Status status = Crc32OfRange(file, pieces[i].bytes, buffer.data(), &pieces[i].crc);
+      if (status.ok()) continue;
+      failed.store(true, std::memory_order_relaxed);
+      std::lock_guard<std::mutex> lock(mutex);
+      if (first_failure.ok()) first_failure = std::move(status);
+    }
+  });
+  if (!first_failure.ok()) return std::move(first_failure.error());
+
+  std::vector<uint32_t> checksums(ranges.size(), 0);
+  for (const Piece& piece : pieces) {
+    checksums[piece.range] = Crc32Combine(checksums[piece.range], piece.crc, piece.bytes.byte_length);
+  }
+  return checksums;
+}
+
+}  // namespace torch_checkpoint

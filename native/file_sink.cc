@@ -1,0 +1,204 @@
+/*
+ * file_sink.cc - staging, checksums, and the copy from file to file
+ *
+ * Small pieces gather in a staging buffer.  Large ones are written straight from where they lie, in pieces that stay in
+ * the cache between checksum and write.  All of memory that may be mapped is read under the fault guard or by the kernel.
+ */
+#include "file_sink.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "crc32.h"
+#include "fault_guard.h"
+#include "zip_format.h"
+
+namespace torch_checkpoint {
+
+static constexpr size_t kStagingBytes = size_t{1} << 20;
+// Smaller pieces are copied into the staging buffer: a copy of 64 KiB costs less than a system call with its page walk.
+static constexpr size_t kDirectBytes = 64 << 10;
+// Unit of checksum and write: in the second-level cache of most, in the third of all.
+static constexpr size_t kPieceBytes = size_t{1} << 20;
+
+Status CheckBatch(const SinkBatch& batch) {
+  for (size_t i = 0; i < batch.segments.size(); i++) {
+    const Segment& segment = batch.segments[i];
+    uint64_t limit = UINT64_MAX;
+    if (segment.source == kSourceArena) {
+      limit = batch.arena.size;
+    } else if (segment.source >= 0 && static_cast<uint64_t>(segment.source) < batch.sources.size()) {
+      const SinkSource& source = batch.sources[static_cast<size_t>(segment.source)];
+      limit = source.file != nullptr ? source.file->byte_length() : source.memory.size;
+    } else if (segment.source != kSourceZeros) {
+      return MakeError(ErrorCode::kBadArgument, "segment %zu has no source %lld", i,
+                       static_cast<long long>(segment.source));
+    }
+    if (!RangeInside(segment.byte_offset, segment.byte_length, limit)) {
+      return MakeError(ErrorCode::kBadArgument, "segment %zu does not lie inside its source", i);
+    }
+  }
+  return Status();
+}
+
+Result<std::shared_ptr<FileSink>> FileSink::Create(const std::string& target, uint64_t byte_length) {
+  Result<TempFile> file = TempFile::Create(target, byte_length);
+  if (!file.ok()) return std::move(file.error());
+  return std::shared_ptr<FileSink>(new FileSink(std::move(file.value())));
+}
+
+Status FileSink::Append(const SinkBatch& batch, SinkReport* report) {
+  staging_.resize(kStagingBytes);
+  for (const Segment& segment : batch.segments) {
+    Status status = AppendSegment(batch, segment, report);
+    if (!status.ok()) return status;
+  }
+  return Status();
+}
+
+Status FileSink::AppendSegment(const SinkBatch& batch, const Segment& segment, SinkReport* report) {
+  if ((segment.flags & kCrcBegin) != 0) {
+    in_run_ = true;
+    sum_run_ = true;
+    run_crc_ = 0;
+    run_length_ = 0;
+  }
+  if ((segment.flags & kCrcZero) != 0) sum_run_ = false;
+  Status status;
+  if (segment.source == kSourceArena) {
+    status = AppendMemory(batch.arena.data + segment.byte_offset, segment.byte_length, report);
+  } else if (segment.source == kSourceZeros) {
+    status = AppendZeros(segment.byte_length, report);
+  } else {
+    const SinkSource& source = batch.sources[static_cast<size_t>(segment.source)];
+    status = source.file != nullptr ? AppendFile(*source.file, segment.byte_offset, segment.byte_length, report)
+                                    : AppendMemory(source.memory.data + segment.byte_offset, segment.byte_length, report);
+  }
+  if (status.ok() && (segment.flags & kCrcEnd) != 0) status = EndRun(segment.flags, report);
+  return status;
+}
+
+bool FileSink::CountIntoRun(const uint8_t* bytes, size_t count) {
+  if (!in_run_) return true;
+  const bool whole = Guarded([&] {
+    for (size_t i = 0; run_length_ + i < sizeof(run_head_) && i < count; i++) run_head_[run_length_ + i] = bytes[i];
+    if (sum_run_) run_crc_ = Crc32(run_crc_, bytes, count);
+  });
+  run_length_ += count;
+  return whole;
+}
+
+Status FileSink::Flush() {
+  if (staged_ == 0) return Status();
+  Status status = WriteAll(file_.os_file(), written_, staging_.data(), staged_);
+  if (!status.ok()) return status;
+  written_ += staged_;
+  staged_ = 0;
+  return Status();
+}
+
+Status FileSink::Write(const uint8_t* bytes, size_t count, SinkReport* report) {
+  Status status = WriteAll(file_.os_file(), written_, bytes, count);
+  if (!status.ok()) return status;
+  written_ += count;
+  report->written_bytes += count;
+  return Status();
+}
+
+Status FileSink::Stage(const uint8_t* bytes, size_t count, SinkReport* report) {
+  if (count > kStagingBytes - staged_) {
+    Status status = Flush();
+    if (!status.ok()) return status;
+  }
+  if (!GuardedCopy(staging_.data() + staged_, bytes, count)) {
+    return MakeError(ErrorCode::kTruncated, "a mapped source can no longer be read; its file was cut short");
+  }
+  staged_ += count;
+  report->written_bytes += count;
+  return Status();
+}
+
+Status FileSink::AppendMemory(const uint8_t* bytes, uint64_t count, SinkReport* report) {
+  if (count < kDirectBytes) {
+    Status status = Stage(bytes, static_cast<size_t>(count), report);
+    // Summed where it was copied to: the checksum is that of the bytes written, whatever happens to the source.
+    if (status.ok()) CountIntoRun(staging_.data() + staged_ - count, static_cast<size_t>(count));
+    return status;
+  }
+  Status status = Flush();
+  while (status.ok() && count > 0) {
+    if (aborted_.load(std::memory_order_relaxed)) return MakeError(ErrorCode::kClosed, "the output was aborted");
+    const size_t piece = static_cast<size_t>(std::min<uint64_t>(count, kPieceBytes));
+    if (!CountIntoRun(bytes, piece)) {
+      return MakeError(ErrorCode::kTruncated, "a mapped source can no longer be read; its file was cut short");
+    }
+    status = Write(bytes, piece, report);
+    bytes += piece;
+    count -= piece;
+  }
+  return status;
+}
+
+Status FileSink::AppendFile(const MappedFile& file, uint64_t offset, uint64_t count, SinkReport* report) {
+  while (count > 0) {
+    if (aborted_.load(std::memory_order_relaxed)) return MakeError(ErrorCode::kClosed, "the output was aborted");
+    const size_t piece = static_cast<size_t>(std::min<uint64_t>(count, kPieceBytes));
+    if (staged_ > 0 && piece > kStagingBytes - staged_) {
+      Status status = Flush();
+      if (!status.ok()) return status;
+    }
+    uint8_t* target = staging_.data() + staged_;
+    Status status = file.ReadAt(offset, target, piece);
+    if (!status.ok()) return status;
+    CountIntoRun(target, piece);
+    staged_ += piece;
+    report->written_bytes += piece;
+    offset += piece;
+    count -= piece;
+  }
+  return Status();
+}
+
+Status FileSink::AppendZeros(uint64_t count, SinkReport* report) {
+  static constexpr uint8_t kZeros[4096] = {};
+  Status status;
+  while (status.ok() && count > 0) {
+    const size_t piece = static_cast<size_t>(std::min<uint64_t>(count, sizeof(kZeros)));
+    status = Stage(kZeros, piece, report);
+    CountIntoRun(kZeros, piece);
+    count -= piece;
+  }
+  return status;
+}
+
+Status FileSink::EndRun(uint32_t flags, SinkReport* report) {
+  in_run_ = false;
+  const uint32_t crc = sum_run_ ? run_crc_ : 0;
+  const bool like_descriptor =
+      run_length_ >= sizeof(run_head_) && LoadU32(run_head_) == kZipDescriptorSignature;
+  report->checksums.insert(report->checksums.end(),
+                           {crc, like_descriptor ? 1u : 0u, like_descriptor ? LoadU32(run_head_ + 4) : 0u});
+  if ((flags & (kDescriptor | kDescriptor64)) == 0) return Status();
+
+  uint8_t descriptor[kZipDescriptor64Bytes];
+  // 0 - signature
+  StoreU32(descriptor, kZipDescriptorSignature);
+  // 4 - crc-32
+  StoreU32(descriptor + 4, crc);
+  // 8 - stored size, then the inflated size
+  if ((flags & kDescriptor64) != 0) {
+    StoreU64(descriptor + 8, run_length_);
+    StoreU64(descriptor + 16, run_length_);
+    return Stage(descriptor, kZipDescriptor64Bytes, report);
+  }
+  StoreU32(descriptor + 8, static_cast<uint32_t>(run_length_));
+  StoreU32(descriptor + 12, static_cast<uint32_t>(run_length_));
+  return Stage(descriptor, kZipDescriptorBytes, report);
+}
+
+Status FileSink::Commit(bool fsync) {
+  Status status = Flush();
+  return status.ok() ? file_.Commit(written_, fsync) : std::move(status);
+}
+
+}  // namespace torch_checkpoint

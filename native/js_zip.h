@@ -1,0 +1,16 @@
+/*
+ * js_zip.h - the records of a ZIP container as JavaScript arrays
+ */
+#ifndef TORCH_CHECKPOINT_JS_ZIP_H_
+#define TORCH_CHECKPOINT_JS_ZIP_H_
+
+#include <napi.h>
+
+namespace torch_checkpoint {
+
+// zipDirectory(source: NativeFile | Uint8Array, maxRecords: number): ZipDirectory
+Napi::Value ReadZipDirectory(const Napi::CallbackInfo& info);
+
+}  // namespace torch_checkpoint
+
+#endif  // TORCH_CHECKPOINT_JS_ZIP_H_

@@ -1,0 +1,159 @@
+/*
+ * mapped_file.cc - see mapped_file.h for ownership and for what a read sees
+ */
+#include "mapped_file.h"
+
+#include <algorithm>
+
+#include "fault_guard.h"
+#include "parallel.h"
+
+namespace torch_checkpoint {
+
+// A copy out of the page cache is bound by memory; below this a second thread costs more than it brings.
+static constexpr size_t kParallelReadBytes = size_t{8} << 20;
+
+Result<std::shared_ptr<MappedFile>> MappedFile::OpenPath(const std::string& path, IoMode mode) {
+  return FromOsFile(OpenForReading(path), mode);
+}
+
+Result<std::shared_ptr<MappedFile>> MappedFile::OpenDescriptor(int descriptor, IoMode mode) {
+  return FromOsFile(DuplicateForReading(descriptor), mode);
+}
+
+Result<std::shared_ptr<MappedFile>> MappedFile::FromOsFile(Result<OsFile> file, IoMode mode) {
+  if (!file.ok()) return std::move(file.error());
+  Result<FileStat> opened = StatFile(file.value());
+  if (!opened.ok()) {
+    CloseFile(file.value());
+    return std::move(opened.error());
+  }
+  std::shared_ptr<MappedFile> result(new MappedFile(file.value(), opened.value()));
+  const bool wanted = mode == IoMode::kMap || (mode == IoMode::kAuto && !IsNetworkFile(result->file_));
+  if (wanted && result->byte_length() > 0) {
+    result->mapping_ = MapPrivate(result->file_, result->byte_length());
+    if (result->mapping_ == nullptr && mode == IoMode::kMap) {
+      return MakeError(ErrorCode::kIo, "the operating system refuses to map the file; use io: \"read\"");
+    }
+  }
+  return result;
+}
+
+MappedFile::~MappedFile() {
+  if (mapping_ != nullptr) UnmapPrivate(mapping_, byte_length());
+  CloseFile(file_);
+}
+
+Status MappedFile::CheckStillThere(uint64_t end, bool faulted) const {
+  Result<FileStat> now = StatFile(file_);
+  if (!now.ok()) return std::move(now.error());
+  const uint64_t present = now.value().byte_length;
+  if (present < end) {
+    return MakeError(ErrorCode::kTruncated, "the file has %llu bytes now; %llu were there when it was opened",
+                     static_cast<unsigned long long>(present), static_cast<unsigned long long>(byte_length()))
+        .At(present);
+  }
+  if (faulted) return MakeError(ErrorCode::kIo, "a mapped page could not be read from the disk");
+  return Status();
+}
+
+Status MappedFile::ReadByPosition(uint64_t offset, uint8_t* target, size_t count) const {
+  const uint64_t end = offset + count;
+  while (count > 0) {
+    Result<size_t> got = ReadSome(file_, offset, target, count);
+    if (!got.ok()) return std::move(got.error());
+    if (got.value() == 0) {
+      Status state = CheckStillThere(end, false);
+      if (!state.ok()) return state;
+      return MakeError(ErrorCode::kTruncated, "the file ended early").At(offset);
+    }
+    target += got.value();
+    offset += got.value();
+    count -= got.value();
+  }
+  return Status();
+}
+
+const uint8_t* MappedFile::FindOverlay(uint64_t offset, uint64_t count, uint64_t* covered) const {
+  std::lock_guard<std::mutex> lock(overlay_mutex_);
+  uint64_t next = offset + count;
+  for (const Overlay& overlay : overlays_) {
+    if (offset >= overlay.offset && offset < overlay.offset + overlay.count) {
+      *covered = std::min(count, overlay.offset + overlay.count - offset);
+      return overlay.address + (offset - overlay.offset);
+    }
+    if (overlay.offset > offset) next = std::min(next, overlay.offset);
+  }
+  *covered = next - offset;
+  return nullptr;
+}
+
+Status MappedFile::ReadAt(uint64_t offset, void* target, size_t count) const {
+  uint8_t* out = static_cast<uint8_t*>(target);
+  if (!touched()) return ReadByPosition(offset, out, count);
+  const uint64_t end = offset + count;
+  while (offset < end) {
+    uint64_t covered;
+    const uint8_t* bytes = FindOverlay(offset, end - offset, &covered);
+    if (bytes == nullptr && mapping_ == nullptr) {
+      Status status = ReadByPosition(offset, out, covered);
+      if (!status.ok()) return status;
+    } else if (!GuardedCopy(out, bytes != nullptr ? bytes : mapping_ + offset, covered)) {
+      return CheckStillThere(end, true);
+    }
+    out += covered;
+    offset += covered;
+  }
+  return CheckStillThere(end, false);
+}
+
+Status MappedFile::ReadAtParallel(uint64_t offset, uint8_t* target, size_t count) const {
+  if (count < 2 * kParallelReadBytes) return ReadAt(offset, target, count);
+  const size_t parts = (count + kParallelReadBytes - 1) / kParallelReadBytes;
+  std::mutex mutex;
+  Status first_failure;
+  RunParallel(parts, UsefulThreads(), [&](size_t part) {
+    const size_t begin = part * kParallelReadBytes;
+    Status status = ReadAt(offset + begin, target + begin, std::min(kParallelReadBytes, count - begin));
+    if (status.ok()) return;
+    std::lock_guard<std::mutex> lock(mutex);
+    if (first_failure.ok()) first_failure = std::move(status);
+  });
+  return first_failure;
+}
+
+const uint8_t* MappedFile::InMemory(uint64_t offset, uint64_t count) const {
+  uint64_t covered;
+  const uint8_t* overlay = touched() ? FindOverlay(offset, count, &covered) : (covered = count, nullptr);
+  if (covered < count) return nullptr;
+  if (overlay != nullptr) return overlay;
+  return mapping_ == nullptr ? nullptr : mapping_ + offset;
+}
+
+bool MappedFile::AddOverlay(uint64_t offset, uint64_t count, uint8_t* address) {
+  const uint64_t page = PageBytes();
+  if (!MapPrivateOver(file_, offset, (count + page - 1) & ~(page - 1), address)) return false;
+  std::lock_guard<std::mutex> lock(overlay_mutex_);
+  overlays_.push_back({offset, count, address});
+  return true;
+}
+
+void MappedFile::DropOverlays() {
+  std::lock_guard<std::mutex> lock(overlay_mutex_);
+  overlays_.clear();
+}
+
+Result<FileState> MappedFile::CompareWithOpened() const {
+  Result<FileStat> now = StatFile(file_);
+  if (!now.ok()) return std::move(now.error());
+  if (now.value().byte_length < byte_length()) return FileState::kTruncated;
+  const bool same = now.value().byte_length == byte_length() && now.value().mtime_ns == opened_.mtime_ns &&
+                    now.value().inode == opened_.inode && now.value().device == opened_.device;
+  return same ? FileState::kSame : FileState::kModified;
+}
+
+void MappedFile::Advise(uint64_t offset, uint64_t count, Advice advice) const {
+  AdviseRange(file_, offset, count, advice, mapping_, touched());
+}
+
+}  // namespace torch_checkpoint

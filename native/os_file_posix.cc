@@ -1,0 +1,234 @@
+/*
+ * os_file_posix.cc - Linux and macOS
+ */
+#if !defined(_WIN32)
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "os_file.h"
+
+#if defined(__linux__)
+#include <sys/vfs.h>
+#elif defined(__APPLE__)
+#include <sys/mount.h>
+#endif
+
+namespace torch_checkpoint {
+
+namespace {
+
+// Linux transfers at most 0x7ffff000 bytes a call and macOS refuses more than INT_MAX.
+constexpr size_t kMaxTransferBytes = size_t{1} << 30;
+
+#if defined(__linux__)
+// f_type values of statfs(2) whose pages come over a network or from another program (linux/magic.h and the file
+// systems' own sources).
+constexpr uint32_t kNetworkFileSystems[] = {
+    0x6969,      // NFS
+    0x517B,      // SMB (smbfs)
+    0xFF534D42,  // CIFS
+    0xFE534D42,  // SMB2
+    0x01021997,  // 9p: also the Windows drives of WSL
+    0x65735546,  // FUSE: sshfs, s3fs, gcsfuse, rclone, and virtiofs, which reports the same number
+    0x00C36400,  // Ceph
+    0x5346414F,  // AFS (OpenAFS)
+    0x6B414653,  // AFS (kernel)
+    0x0BD00BD0,  // Lustre
+    0x47504653,  // GPFS
+    0x73757245,  // Coda
+    0x564C,      // NCP
+    0x7461636F,  // OCFS2
+    0x01161970,  // GFS2
+    0x19830326,  // BeeGFS (fhgfs)
+    0x786F4256,  // VirtualBox shared folders
+};
+#endif
+
+Error OpenError(int error_number) {
+  switch (error_number) {
+    case ENOENT:
+    case ENOTDIR:
+      return MakeError(ErrorCode::kNotFound, "no such file");
+    case EACCES:
+    case EPERM:
+      return MakeError(ErrorCode::kAccessDenied, "%s", std::strerror(error_number));
+    case ENXIO:  // a socket, or a device without a driver
+      return MakeError(ErrorCode::kUnsupported, "is not a regular file");
+    default:
+      return MakeError(ErrorCode::kIo, "cannot open: %s", std::strerror(error_number));
+  }
+}
+
+// Takes over `file`.
+Result<OsFile> RequireRegular(int file) {
+  struct stat status;
+  if (fstat(file, &status) != 0) {
+    const int error_number = errno;
+    close(file);
+    return OpenError(error_number);
+  }
+  if (S_ISREG(status.st_mode)) return file;
+  close(file);
+  if (S_ISDIR(status.st_mode)) return MakeError(ErrorCode::kNotACheckpoint, "is a directory");
+  return MakeError(ErrorCode::kUnsupported, "is not a regular file (a pipe, socket or device); read it as a stream");
+}
+
+}  // namespace
+
+Result<OsFile> OpenForReading(const std::string& path) {
+  int file;
+  do {
+    file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  } while (file < 0 && errno == EINTR);
+  if (file < 0) return OpenError(errno);
+  return RequireRegular(file);
+}
+
+Result<OsFile> DuplicateForReading(int descriptor) {
+  const int file = fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
+  if (file < 0) return OpenError(errno);
+  return RequireRegular(file);
+}
+
+void CloseFile(OsFile file) { close(file); }
+
+Result<FileStat> StatFile(OsFile file) {
+  struct stat status;
+  if (fstat(file, &status) != 0) return MakeError(ErrorCode::kIo, "cannot stat: %s", std::strerror(errno));
+#if defined(__APPLE__)
+  const struct timespec modified = status.st_mtimespec;
+#else
+  const struct timespec modified = status.st_mtim;
+#endif
+  FileStat result;
+  result.byte_length = static_cast<uint64_t>(status.st_size);
+  result.mtime_ns = int64_t{modified.tv_sec} * 1000000000 + modified.tv_nsec;
+  result.device = static_cast<uint64_t>(status.st_dev);
+  result.inode = static_cast<uint64_t>(status.st_ino);
+  return result;
+}
+
+bool IsNetworkFile(OsFile file) {
+  struct statfs status;
+  if (fstatfs(file, &status) != 0) return true;
+#if defined(__linux__)
+  const uint32_t type = static_cast<uint32_t>(status.f_type);
+  return std::find(std::begin(kNetworkFileSystems), std::end(kNetworkFileSystems), type) !=
+         std::end(kNetworkFileSystems);
+#else
+  return (status.f_flags & MNT_LOCAL) == 0;
+#endif
+}
+
+Result<size_t> ReadSome(OsFile file, uint64_t offset, void* target, size_t count) {
+  for (;;) {
+    const ssize_t got = pread(file, target, std::min(count, kMaxTransferBytes), static_cast<off_t>(offset));
+    if (got >= 0) return static_cast<size_t>(got);
+    if (errno != EINTR) return MakeError(ErrorCode::kIo, "read failed: %s", std::strerror(errno)).At(offset);
+  }
+}
+
+Status WriteAll(OsFile file, uint64_t offset, const void* source, size_t count) {
+  const uint8_t* bytes = static_cast<const uint8_t*>(source);
+  while (count > 0) {
+    const ssize_t written = pwrite(file, bytes, std::min(count, kMaxTransferBytes), static_cast<off_t>(offset));
+    if (written < 0) {
+      const int error_number = errno;
+      if (error_number == EINTR) continue;
+      if (error_number == ENOSPC || error_number == EDQUOT) {
+        return MakeError(ErrorCode::kDiskFull, "%s after %llu bytes", std::strerror(error_number),
+                         static_cast<unsigned long long>(offset));
+      }
+      // The kernel met the fault that would have been a SIGBUS here.
+      if (error_number == EFAULT) {
+        return MakeError(ErrorCode::kTruncated, "a mapped source can no longer be read; its file was cut short");
+      }
+      return MakeError(ErrorCode::kWriteFailed, "write failed: %s", std::strerror(error_number));
+    }
+    bytes += written;
+    offset += static_cast<uint64_t>(written);
+    count -= static_cast<size_t>(written);
+  }
+  return Status();
+}
+
+uint8_t* MapPrivate(OsFile file, uint64_t byte_length) {
+  int flags = MAP_PRIVATE;
+#if defined(MAP_NORESERVE)
+  flags |= MAP_NORESERVE;  // copies happen only where JavaScript writes; do not reserve swap for the whole file
+#endif
+  // Writable: a store by JavaScript into a read-only page would be a SIGSEGV, not an exception.
+  void* address = mmap(nullptr, byte_length, PROT_READ | PROT_WRITE, flags, file, 0);
+  return address == MAP_FAILED ? nullptr : static_cast<uint8_t*>(address);
+}
+
+void UnmapPrivate(uint8_t* address, uint64_t byte_length) { munmap(address, byte_length); }
+
+bool MapPrivateOver(OsFile file, uint64_t offset, uint64_t byte_length, void* address) {
+  void* result = mmap(address, byte_length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, file,
+                      static_cast<off_t>(offset));
+  return result != MAP_FAILED;
+}
+
+Result<OsFile> CreateScratchFile() {
+#if defined(__linux__)
+  const int file = memfd_create("torch-checkpoint", MFD_CLOEXEC);
+#else
+  char path[] = "/tmp/torch-checkpoint-XXXXXX";
+  const int file = mkstemp(path);
+  if (file >= 0) unlink(path);
+#endif
+  if (file < 0) return OpenError(errno);
+  return file;
+}
+
+size_t PageBytes() {
+  static const size_t bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  return bytes;
+}
+
+void AdviseHugePages(void* address, size_t byte_length) {
+#if defined(MADV_HUGEPAGE)
+  const uintptr_t page = PageBytes();
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(address) + page - 1) & ~(page - 1);
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(address) + byte_length) & ~(page - 1);
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#else
+  (void)address, (void)byte_length;
+#endif
+}
+
+void AdviseRange(OsFile file, uint64_t offset, uint64_t byte_length, Advice advice, uint8_t* mapping,
+                 bool keep_private) {
+  const uint64_t page = PageBytes();
+  if (advice == Advice::kWillNeed) {
+#if defined(__linux__)
+    posix_fadvise(file, static_cast<off_t>(offset), static_cast<off_t>(byte_length), POSIX_FADV_WILLNEED);
+#else
+    const uint64_t begin = offset & ~(page - 1);
+    if (mapping != nullptr) madvise(mapping + begin, offset + byte_length - begin, MADV_WILLNEED);
+#endif
+    return;
+  }
+  // Only whole pages inside the range: its neighbours may be in use.
+  const uint64_t begin = (offset + page - 1) & ~(page - 1);
+  const uint64_t end = (offset + byte_length) & ~(page - 1);
+  if (begin >= end) return;
+  // MADV_DONTNEED on a private mapping throws away what was written to it.
+  if (mapping != nullptr && !keep_private) madvise(mapping + begin, end - begin, MADV_DONTNEED);
+#if defined(__linux__)
+  posix_fadvise(file, static_cast<off_t>(begin), static_cast<off_t>(end - begin), POSIX_FADV_DONTNEED);
+#endif
+}
+
+}  // namespace torch_checkpoint
+
+#endif  // !_WIN32

@@ -1,0 +1,38 @@
+/*
+ * parallel.cc - a shared counter and joined threads
+ */
+#include "parallel.h"
+
+#include <algorithm>
+#include <atomic>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+namespace torch_checkpoint {
+
+unsigned UsefulThreads() {
+  static const unsigned threads = std::clamp(std::thread::hardware_concurrency(), 1u, 8u);
+  return threads;
+}
+
+void RunParallel(size_t count, unsigned threads, const std::function<void(size_t)>& task) {
+  std::atomic<size_t> next{0};
+  auto drain = [&] {
+    for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) task(i);
+  };
+  std::vector<std::thread> others;
+  const size_t wanted = std::min<size_t>(count, threads);
+  others.reserve(wanted);
+  for (size_t i = 1; i < wanted; i++) {
+    try {
+      others.emplace_back(drain);
+    } catch (const std::system_error&) {
+      break;
+    }
+  }
+  drain();
+  for (std::thread& other : others) other.join();
+}
+
+}  // namespace torch_checkpoint

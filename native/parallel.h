@@ -1,0 +1,23 @@
+/*
+ * parallel.h - split one operation over a few short-lived threads
+ *
+ * Used where bytes are counted in megabytes, so that starting a thread (20 us) does not show.
+ */
+#ifndef TORCH_CHECKPOINT_PARALLEL_H_
+#define TORCH_CHECKPOINT_PARALLEL_H_
+
+#include <cstddef>
+#include <functional>
+
+namespace torch_checkpoint {
+
+// Threads worth starting for work that is bound by memory: the processors, at most 8.
+unsigned UsefulThreads();
+
+// Calls task(i) once for each i below `count`, on the caller and up to `threads` - 1 others; returns when all are done.
+// A thread that cannot be started only makes it slower.  `task` must not throw.
+void RunParallel(size_t count, unsigned threads, const std::function<void(size_t)>& task);
+
+}  // namespace torch_checkpoint
+
+#endif  // TORCH_CHECKPOINT_PARALLEL_H_

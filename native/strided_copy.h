@@ -1,0 +1,31 @@
+/*
+ * strided_copy.h - a strided window of elements, copied out contiguous in C order
+ */
+#ifndef TORCH_CHECKPOINT_STRIDED_COPY_H_
+#define TORCH_CHECKPOINT_STRIDED_COPY_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "error.h"
+
+namespace torch_checkpoint {
+
+// In elements of `itemsize` bytes.  Strides may be zero (an expanded dimension) and not negative.
+struct StridedWindow {
+  size_t itemsize;
+  std::vector<uint64_t> shape;
+  std::vector<uint64_t> stride;
+  uint64_t storage_offset;
+};
+
+// The number of elements, once every index is proven inside `source_bytes`; else kTensorCorrupt.
+Result<uint64_t> CheckWindow(const StridedWindow& window, uint64_t source_bytes);
+
+// Copies a window that CheckWindow() has accepted.  False when memory could not be read.
+bool GatherGuarded(const uint8_t* source, const StridedWindow& window, uint8_t* target);
+
+}  // namespace torch_checkpoint
+
+#endif  // TORCH_CHECKPOINT_STRIDED_COPY_H_
