@@ -14,6 +14,7 @@
         "native/error.cc",
         "native/fault_guard.cc",
         "native/file_sink.cc",
+        "native/fresh_pages.cc",
         "native/mapped_file.cc",
         "native/os_file_posix.cc",
         "native/os_file_windows.cc",

@@ -32,6 +32,7 @@ export {
 export type { Verdict } from './pickle/verdicts';
 export { register, registry } from './registry';
 export { repr } from './repr';
+export { save, type SaveOptions, type SaveReport, saveSync, type SaveTarget, toBytes } from './save';
 export type { CheckpointSource } from './source/open-source';
 export type { OnProgress, Progress } from './source/progress';
 export { NestedTensor } from './tensor/nested';

@@ -12,10 +12,12 @@ import type { ClassRegistry } from './pickle/classes';
 import { NotUtf8Error, type StringEncoding } from './pickle/decode';
 import { GlobalResolver } from './pickle/globals';
 import { asObjects } from './pickle/objects';
+import type { GlobalNames } from './pickle/notes';
 import type { Host } from './pickle/rules';
 import { type Unpickled, unpickle } from './pickle/unpickler';
 import type { PyValue } from './pickle/values';
 import { TAR_REFUSED, TORCHSCRIPT_REFUSED } from './pickle/weights-only';
+import { type Provenance, rememberOrigin } from './provenance';
 import type { ByteSource } from './source/byte-source';
 import { type CheckpointSource, openSource, openSourceSync } from './source/open-source';
 import type { OnProgress } from './source/progress';
@@ -104,6 +106,7 @@ class Reader implements ReadContext, Host {
   readonly #resolver: GlobalResolver;
   #nested = 0;
   #protocol: number | undefined;
+  #globalNames: GlobalNames | undefined;
 
   constructor(source: ByteSource, options: LoadOptions, loading: boolean) {
     this.#source = source;
@@ -133,7 +136,15 @@ class Reader implements ReadContext, Host {
 
   #checkpoint(format: Format, contents: ContainerContents): Checkpoint {
     const root = this.#options.dicts === 'object' ? asObjects(contents.root) : contents.root;
+    rememberOrigin(root, this.#provenance(contents));
     return new Checkpoint(this.#source, format, root, contents, this.#resolver.named, this.#protocol);
+  }
+
+  /** What a later save of the same root repeats. */
+  #provenance(contents: ContainerContents): Provenance {
+    const { writer } = contents;
+    const torchVersion = writer === '2.1-2.6' ? '2.6' : writer === '1.6-2.0' || writer === '1.4-1.5' ? '1.13' : '2.13';
+    return { torchVersion, pickleProtocol: this.#protocol, globalNames: this.#globalNames, crc32: contents.checksums ?? true, storageAlignment: contents.storageAlignment, nameDigits: contents.nameDigits };
   }
 
   get classes(): ClassRegistry {
@@ -141,7 +152,7 @@ class Reader implements ReadContext, Host {
   }
 
   unpickle: ReadContext['unpickle'] = (bytes, options = {}) => {
-    const { record, byteOffset = 0, persistentLoad, plain = false } = options;
+    const { record, byteOffset = 0, baseOffset = 0, persistentLoad, tensorFromId, plain = false } = options;
     const run = (encoding: StringEncoding) =>
       unpickle(bytes, {
         limits: this.limits,
@@ -150,11 +161,16 @@ class Reader implements ReadContext, Host {
         encoding,
         weightsOnly: this.weightsOnly && !plain,
         byteOffset,
+        baseOffset,
+        tensorFromId,
         record,
         persistentLoad,
       });
-    const { value, byteEnd, protocol } = this.#options.encoding ? run(this.#options.encoding) : this.#tryUtf8(run);
-    if (!plain) this.#protocol ??= protocol;
+    const { value, byteEnd, protocol, globalNames } = this.#options.encoding ? run(this.#options.encoding) : this.#tryUtf8(run);
+    if (!plain) {
+      this.#protocol ??= protocol;
+      this.#globalNames ??= globalNames;
+    }
     return { value, byteEnd };
   };
 

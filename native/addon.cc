@@ -247,10 +247,15 @@ Napi::Value Crc32Ranges(const Napi::CallbackInfo& info) {
 }
 
 // allocate(byteLength: number): ArrayBuffer
+//
+// Memory of the engine, which frees it as soon as it is garbage: an external buffer would wait for a turn of the event
+// loop, and a loop of conversions would keep gigabytes.  Huge pages come with the first write (fresh_pages.h).
 Napi::Value Allocate(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   const uint64_t byte_length = arguments.Unsigned(0);
-  return arguments.failed() ? info.Env().Undefined() : AllocateBuffer(info.Env(), byte_length);
+  if (arguments.failed()) return info.Env().Undefined();
+  uint8_t* data;
+  return NewArrayBuffer(info.Env(), static_cast<size_t>(byte_length), &data);
 }
 
 // Runs convert(bytes, target, count) -> bool over a span, in pieces when it has to be read first.

@@ -109,27 +109,24 @@ uint32_t Crc32Combine(uint32_t crc_a, uint32_t crc_b, uint64_t b_length) {
   return crc_a ^ crc_b;
 }
 
-namespace {
-
-// The checksum of one range, read by position or from memory.
-Status Crc32OfRange(const MappedFile& file, ByteRange range, uint8_t* buffer, uint32_t* crc) {
-  *crc = 0;
-  const uint8_t* memory = file.touched() ? file.InMemory(range.byte_offset, range.byte_length) : nullptr;
+Status Crc32OfRange(const MappedFile& file, ByteRange range, uint32_t* crc) {
+  const uint8_t* memory = file.InMemory(range.byte_offset, range.byte_length);
   if (memory != nullptr) {
-    const bool whole = Guarded([&] { *crc = Crc32(0, memory, static_cast<size_t>(range.byte_length)); });
+    uint32_t sum = *crc;
+    const bool whole = Guarded([&] { sum = Crc32(sum, memory, static_cast<size_t>(range.byte_length)); });
+    *crc = sum;
     return file.CheckStillThere(range.byte_offset + range.byte_length, !whole);
   }
+  std::array<uint8_t, kReadBytes> buffer;
   for (uint64_t done = 0; done < range.byte_length;) {
     const size_t count = static_cast<size_t>(std::min<uint64_t>(kReadBytes, range.byte_length - done));
-    Status status = file.ReadAt(range.byte_offset + done, buffer, count);
+    Status status = file.ReadAt(range.byte_offset + done, buffer.data(), count);
     if (!status.ok()) return status;
-    *crc = Crc32(*crc, buffer, count);
+    *crc = Crc32(*crc, buffer.data(), count);
     done += count;
   }
   return Status();
 }
-
-}  // namespace
 
 Result<std::vector<uint32_t>> Crc32OfRanges(const MappedFile& file, const std::vector<ByteRange>& ranges,
                                             unsigned threads) {
@@ -163,9 +160,8 @@ Result<std::vector<uint32_t>> Crc32OfRanges(const MappedFile& file, const std::v
   std::mutex mutex;
   Status first_failure;
   RunParallel(task_begins.size() - 1, threads, [&](size_t task) {
-    std::array<uint8_t, kReadBytes> buffer;
     for (size_t i = task_begins[task]; i < task_begins[task + 1] && !failed.load(std::memory_order_relaxed); i++) {
-      Status status = Crc32OfRange(file, pieces[i].bytes, buffer.data(), &pieces[i].crc);
+      Status status = Crc32OfRange(file, pieces[i].bytes, &pieces[i].crc);
       if (status.ok()) continue;
       failed.store(true, std::memory_order_relaxed);
       std::lock_guard<std::mutex> lock(mutex);

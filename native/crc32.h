@@ -27,6 +27,9 @@ struct ByteRange {
   uint64_t byte_length;
 };
 
+// The checksum `*crc` of the bytes before, continued over a range that lies inside the file.
+Status Crc32OfRange(const MappedFile& file, ByteRange range, uint32_t* crc);
+
 // Checksums of ranges that the caller has proven to lie inside the file, on `threads` threads; long ranges are split.
 Result<std::vector<uint32_t>> Crc32OfRanges(const MappedFile& file, const std::vector<ByteRange>& ranges,
                                             unsigned threads);

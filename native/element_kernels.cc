@@ -14,14 +14,14 @@
 
 #include "element_kernels_simd.h"
 #include "fault_guard.h"
+#include "fresh_pages.h"
 #include "parallel.h"
 
 namespace torch_checkpoint {
 
 // Below this much output one thread has finished before a second has started.
 static constexpr size_t kParallelBytes = size_t{4} << 20;
-// Work unit of a thread: a huge page of output, so that two threads do not fault the same one.
-static constexpr size_t kPieceElements = (size_t{2} << 20) / sizeof(float);
+static constexpr size_t kPieceElements = FreshPages::kUnit / sizeof(float);
 
 namespace {
 
@@ -172,16 +172,23 @@ void DequantizeAs(const uint8_t* source, float* target, size_t count, float scal
 template <typename Convert>
 bool InPieces(size_t itemsize, const uint8_t* source, float* target, size_t count, const Convert& convert) {
   std::atomic<bool> whole{true};
-  auto piece = [&](size_t begin, size_t length) {
-    if (!Guarded([&] { convert(source + begin * itemsize, target + begin, length); })) whole = false;
+  auto piece = [&](size_t begin, size_t end) {
+    if (!Guarded([&] { convert(source + begin * itemsize, target + begin, end - begin); })) whole = false;
   };
   if (count * sizeof(float) <= kParallelBytes) {
     piece(0, count);
-  } else {
-    RunParallel((count + kPieceElements - 1) / kPieceElements, UsefulThreads(), [&](size_t i) {
-      piece(i * kPieceElements, std::min(kPieceElements, count - i * kPieceElements));
-    });
+    return whole;
   }
+  // Pieces end at huge page boundaries of the output, so that two threads do not fault the same page; the first is what
+  // is left over of its page.
+  FreshPages fresh(target, count * sizeof(float));
+  const size_t before = reinterpret_cast<uintptr_t>(target) % FreshPages::kUnit / sizeof(float);
+  RunParallel((before + count + kPieceElements - 1) / kPieceElements, UsefulThreads(), [&](size_t i) {
+    const size_t begin = std::max(i * kPieceElements, before) - before;
+    const size_t end = std::min((i + 1) * kPieceElements - before, count);
+    fresh.Prepare(target + begin, (end - begin) * sizeof(float));
+    piece(begin, end);
+  });
   return whole;
 }
 

@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <system_error>
+#include <thread>
 
 #include "crc32.h"
 #include "fault_guard.h"
@@ -20,6 +22,11 @@ static constexpr size_t kStagingBytes = size_t{1} << 20;
 static constexpr size_t kDirectBytes = 64 << 10;
 // Unit of checksum and write: in the second-level cache of most, in the third of all.
 static constexpr size_t kPieceBytes = size_t{1} << 20;
+
+// From this size on a file source is copied inside the kernel: measured as fast as cp(1) and at half the cost of reading
+// and writing, while the checksum is computed on another processor from the same page cache.
+static constexpr size_t kKernelCopyBytes = size_t{1} << 20;
+static constexpr size_t kKernelPieceBytes = size_t{8} << 20;
 
 Status CheckBatch(const SinkBatch& batch) {
   for (size_t i = 0; i < batch.segments.size(); i++) {
@@ -78,10 +85,14 @@ Status FileSink::AppendSegment(const SinkBatch& batch, const Segment& segment, S
   return status;
 }
 
+void FileSink::NoteHead(const uint8_t* bytes, size_t count) {
+  for (size_t i = 0; run_length_ + i < sizeof(run_head_) && i < count; i++) run_head_[run_length_ + i] = bytes[i];
+}
+
 bool FileSink::CountIntoRun(const uint8_t* bytes, size_t count) {
   if (!in_run_) return true;
   const bool whole = Guarded([&] {
-    for (size_t i = 0; run_length_ + i < sizeof(run_head_) && i < count; i++) run_head_[run_length_ + i] = bytes[i];
+    NoteHead(bytes, count);
     if (sum_run_) run_crc_ = Crc32(run_crc_, bytes, count);
   });
   run_length_ += count;
@@ -139,7 +150,60 @@ Status FileSink::AppendMemory(const uint8_t* bytes, uint64_t count, SinkReport* 
   return status;
 }
 
+Status FileSink::CopyFile(const MappedFile& file, uint64_t offset, uint64_t count, uint64_t* copied,
+                          SinkReport* report) {
+  *copied = 0;
+  Status status = Flush();
+  uint8_t head[sizeof(run_head_)];
+  if (status.ok()) status = file.ReadAt(offset, head, sizeof(head));
+  if (!status.ok()) return status;
+
+  // The first piece tells whether the kernel can do it at all.
+  Status crc_status;
+  std::thread summing;
+  bool sums = in_run_ && sum_run_;
+  while (*copied < count) {
+    if (aborted_.load(std::memory_order_relaxed)) {
+      status = MakeError(ErrorCode::kClosed, "the output was aborted");
+      break;
+    }
+    const size_t piece = static_cast<size_t>(std::min<uint64_t>(count - *copied, kKernelPieceBytes));
+    Result<size_t> done = CopyInKernel(file.os_file(), offset + *copied, file_.os_file(), written_, piece);
+    if (!done.ok()) {
+      if (*copied == 0 && done.error().code == ErrorCode::kUnsupported) return Status();
+      status = std::move(done.error());
+      break;
+    }
+    if (done.value() == 0) {
+      status = file.CheckStillThere(offset + count, true);
+      break;
+    }
+    *copied += done.value();
+    written_ += done.value();
+    report->kernel_bytes += done.value();
+    if (!sums) continue;
+    try {
+      summing = std::thread([&] { crc_status = Crc32OfRange(file, {offset, count}, &run_crc_); });
+      sums = false;
+    } catch (const std::system_error&) {
+      // No thread to be had now; another piece will try, and at the end this one does it.
+    }
+  }
+  if (summing.joinable()) summing.join();
+  if (sums && status.ok()) crc_status = Crc32OfRange(file, {offset, count}, &run_crc_);
+  if (in_run_) {
+    NoteHead(head, sizeof(head));
+    run_length_ += *copied;
+  }
+  return status.ok() ? crc_status : status;
+}
+
 Status FileSink::AppendFile(const MappedFile& file, uint64_t offset, uint64_t count, SinkReport* report) {
+  if (count >= kKernelCopyBytes && !file.touched()) {
+    uint64_t copied;
+    Status status = CopyFile(file, offset, count, &copied, report);
+    if (!status.ok() || copied == count) return status;
+  }
   while (count > 0) {
     if (aborted_.load(std::memory_order_relaxed)) return MakeError(ErrorCode::kClosed, "the output was aborted");
     const size_t piece = static_cast<size_t>(std::min<uint64_t>(count, kPieceBytes));

@@ -87,10 +87,15 @@ class FileSink {
   Status Stage(const uint8_t* bytes, size_t count, SinkReport* report);
   Status AppendMemory(const uint8_t* bytes, uint64_t count, SinkReport* report);
   Status AppendFile(const MappedFile& file, uint64_t offset, uint64_t count, SinkReport* report);
+  // Copies inside the kernel while another thread computes the checksum; sets `*copied` to how far it came before the
+  // kernel had no way to copy these two files.
+  Status CopyFile(const MappedFile& file, uint64_t offset, uint64_t count, uint64_t* copied, SinkReport* report);
   Status AppendZeros(uint64_t count, SinkReport* report);
   // Writes out what is staged.
   Status Flush();
   Status Write(const uint8_t* bytes, size_t count, SinkReport* report);
+  // Keeps the first bytes of the current run, which has no such bytes yet or some.
+  void NoteHead(const uint8_t* bytes, size_t count);
   // Counts bytes into the current run; false when they could not be read.
   bool CountIntoRun(const uint8_t* bytes, size_t count);
   Status EndRun(uint32_t flags, SinkReport* report);

@@ -8,8 +8,6 @@
 
 namespace torch_checkpoint {
 
-// From here on 2 MiB pages save more page faults than they cost.
-static constexpr uint64_t kHugePageBytes = uint64_t{4} << 20;
 // Dead windows are looked for when the list has doubled, but not below this.
 static constexpr size_t kMinSweep = 64;
 
@@ -90,15 +88,6 @@ bool OverlayWorks(Napi::Env env) {
     state.overlay = ProbeOverlay(env);
   }
   return *state.overlay;
-}
-
-Napi::Value AllocateBuffer(Napi::Env env, uint64_t byte_length) {
-  uint8_t* data = nullptr;
-  Napi::Value buffer = NewArrayBuffer(env, static_cast<size_t>(byte_length), &data);
-  // A hint on memory that V8 owns and frees: nothing to give back, and no finalizer that would keep gigabytes until the
-  // next turn of the event loop, as an external buffer would.
-  if (!buffer.IsEmpty() && byte_length >= kHugePageBytes) AdviseHugePages(data, static_cast<size_t>(byte_length));
-  return buffer;
 }
 
 FileHandle::~FileHandle() {

@@ -69,9 +69,6 @@ bool ExternalBuffersAllowed(Napi::Env env);
 // Whether the overlay works here: tried once in each environment on a file of two pages.
 bool OverlayWorks(Napi::Env env);
 
-// A fresh ArrayBuffer, its large pages asked for; empty with a RangeError pending when there is no memory.
-Napi::Value AllocateBuffer(Napi::Env env, uint64_t byte_length);
-
 }  // namespace torch_checkpoint
 
 #endif  // TORCH_CHECKPOINT_JS_VIEWS_H_

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "fault_guard.h"
+#include "fresh_pages.h"
 #include "parallel.h"
 
 namespace torch_checkpoint {
@@ -108,13 +109,15 @@ Status MappedFile::ReadAt(uint64_t offset, void* target, size_t count) const {
 }
 
 Status MappedFile::ReadAtParallel(uint64_t offset, uint8_t* target, size_t count) const {
-  if (count < 2 * kParallelReadBytes) return ReadAt(offset, target, count);
-  const size_t parts = (count + kParallelReadBytes - 1) / kParallelReadBytes;
+  if (count < kParallelReadBytes) return ReadAt(offset, target, count);
+  const size_t parts = (count + FreshPages::kUnit - 1) / FreshPages::kUnit;
+  FreshPages fresh(target, count);
   std::mutex mutex;
   Status first_failure;
   RunParallel(parts, UsefulThreads(), [&](size_t part) {
-    const size_t begin = part * kParallelReadBytes;
-    Status status = ReadAt(offset + begin, target + begin, std::min(kParallelReadBytes, count - begin));
+    const size_t begin = part * FreshPages::kUnit, length = std::min(FreshPages::kUnit, count - begin);
+    fresh.Prepare(target + begin, length);
+    Status status = ReadAt(offset + begin, target + begin, length);
     if (status.ok()) return;
     std::lock_guard<std::mutex> lock(mutex);
     if (first_failure.ok()) first_failure = std::move(status);

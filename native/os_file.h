@@ -44,6 +44,10 @@ Result<size_t> ReadSome(OsFile file, uint64_t offset, void* target, size_t count
 // mapped memory that can no longer be read.
 Status WriteAll(OsFile file, uint64_t offset, const void* source, size_t count);
 
+// Copies inside the kernel from one file to the other, by position; how many of `count` bytes it was, 0 at the end of
+// `from`.  Nothing when the two files cannot be copied this way (kUnsupported); errors as in WriteAll().
+Result<size_t> CopyInKernel(OsFile from, uint64_t from_offset, OsFile to, uint64_t to_offset, size_t count);
+
 // Private copy-on-write mapping of the first `byte_length` bytes; null when refused.
 uint8_t* MapPrivate(OsFile file, uint64_t byte_length);
 void UnmapPrivate(uint8_t* address, uint64_t byte_length);
@@ -52,8 +56,10 @@ bool MapPrivateOver(OsFile file, uint64_t offset, uint64_t byte_length, void* ad
 // An empty file without a name, to try mappings on.
 Result<OsFile> CreateScratchFile();
 size_t PageBytes();
-// Asks for huge pages under memory not yet touched.  A hint: no outcome.
-void AdviseHugePages(void* address, size_t byte_length);
+// Asks for huge pages, or for small ones, under memory not yet touched.  A hint: no outcome.
+void AdvisePageSize(void* address, size_t byte_length, bool huge);
+// Brings in the pages of a range that will be written, in one call.  A hint: no outcome.
+void PopulateForWriting(void* address, size_t byte_length);
 
 enum class Advice : uint8_t { kWillNeed, kDontNeed };
 // `mapping` (may be null) is where `offset` is mapped; `keep_private` says that pages there may have been written to and

@@ -67,6 +67,18 @@ Error OpenError(int error_number) {
   }
 }
 
+Error WriteError(int error_number, uint64_t offset) {
+  if (error_number == ENOSPC || error_number == EDQUOT) {
+    return MakeError(ErrorCode::kDiskFull, "%s after %llu bytes", std::strerror(error_number),
+                     static_cast<unsigned long long>(offset));
+  }
+  // The kernel met the fault that would have been a SIGBUS here.
+  if (error_number == EFAULT) {
+    return MakeError(ErrorCode::kTruncated, "a mapped source can no longer be read; its file was cut short");
+  }
+  return MakeError(ErrorCode::kWriteFailed, "write failed: %s", std::strerror(error_number));
+}
+
 // Takes over `file`.
 Result<OsFile> RequireRegular(int file) {
   struct stat status;
@@ -141,23 +153,32 @@ Status WriteAll(OsFile file, uint64_t offset, const void* source, size_t count) 
   while (count > 0) {
     const ssize_t written = pwrite(file, bytes, std::min(count, kMaxTransferBytes), static_cast<off_t>(offset));
     if (written < 0) {
-      const int error_number = errno;
-      if (error_number == EINTR) continue;
-      if (error_number == ENOSPC || error_number == EDQUOT) {
-        return MakeError(ErrorCode::kDiskFull, "%s after %llu bytes", std::strerror(error_number),
-                         static_cast<unsigned long long>(offset));
-      }
-      // The kernel met the fault that would have been a SIGBUS here.
-      if (error_number == EFAULT) {
-        return MakeError(ErrorCode::kTruncated, "a mapped source can no longer be read; its file was cut short");
-      }
-      return MakeError(ErrorCode::kWriteFailed, "write failed: %s", std::strerror(error_number));
+      if (errno == EINTR) continue;
+      return WriteError(errno, offset);
     }
     bytes += written;
     offset += static_cast<uint64_t>(written);
     count -= static_cast<size_t>(written);
   }
   return Status();
+}
+
+Result<size_t> CopyInKernel(OsFile from, uint64_t from_offset, OsFile to, uint64_t to_offset, size_t count) {
+#if defined(__linux__)
+  for (;;) {
+    off64_t from_position = static_cast<off64_t>(from_offset), to_position = static_cast<off64_t>(to_offset);
+    const ssize_t copied =
+        copy_file_range(from, &from_position, to, &to_position, std::min(count, kMaxTransferBytes), 0);
+    if (copied >= 0) return static_cast<size_t>(copied);
+    if (errno == EINTR) continue;
+    if (errno == ENOSPC || errno == EDQUOT || errno == EIO) return WriteError(errno, to_offset);
+    // EXDEV, EOPNOTSUPP, ENOSYS, EINVAL, EPERM (seccomp): another way may work, and will tell if it does not.
+    break;
+  }
+#else
+  (void)from, (void)from_offset, (void)to, (void)to_offset, (void)count;
+#endif
+  return MakeError(ErrorCode::kUnsupported, "these files cannot be copied inside the kernel");
 }
 
 uint8_t* MapPrivate(OsFile file, uint64_t byte_length) {
@@ -195,12 +216,25 @@ size_t PageBytes() {
   return bytes;
 }
 
-void AdviseHugePages(void* address, size_t byte_length) {
-#if defined(MADV_HUGEPAGE)
+void AdvisePageSize(void* address, size_t byte_length, bool huge) {
+#if defined(__linux__)
+  // Whole pages inside the range: its neighbours are not ours.
   const uintptr_t page = PageBytes();
   const uintptr_t begin = (reinterpret_cast<uintptr_t>(address) + page - 1) & ~(page - 1);
   const uintptr_t end = (reinterpret_cast<uintptr_t>(address) + byte_length) & ~(page - 1);
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+#else
+  (void)address, (void)byte_length, (void)huge;
+#endif
+}
+
+void PopulateForWriting(void* address, size_t byte_length) {
+#if defined(__linux__)
+  constexpr int kMadvPopulateWrite = 23;  // MADV_POPULATE_WRITE of Linux 5.14; older headers lack it, older kernels refuse
+  const uintptr_t page = PageBytes();
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(address) & ~(page - 1);
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(address) + byte_length) & ~(page - 1);
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, kMadvPopulateWrite);
 #else
   (void)address, (void)byte_length;
 #endif

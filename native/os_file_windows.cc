@@ -113,6 +113,10 @@ Status WriteAll(OsFile file, uint64_t offset, const void* source, size_t count) 
   return Status();
 }
 
+Result<size_t> CopyInKernel(OsFile, uint64_t, OsFile, uint64_t, size_t) {
+  return MakeError(ErrorCode::kUnsupported, "Windows copies whole files only");
+}
+
 uint8_t* MapPrivate(OsFile file, uint64_t) {
   HANDLE section = CreateFileMappingW(file, nullptr, PAGE_WRITECOPY, 0, 0, nullptr);
   if (section == nullptr) return nullptr;
@@ -135,7 +139,8 @@ size_t PageBytes() {
 }
 
 // Large pages need a privilege on Windows.
-void AdviseHugePages(void*, size_t) {}
+void AdvisePageSize(void*, size_t, bool) {}
+void PopulateForWriting(void*, size_t) {}
 
 void AdviseRange(OsFile, uint64_t offset, uint64_t byte_length, Advice advice, uint8_t* mapping, bool) {
   if (advice != Advice::kWillNeed || mapping == nullptr) return;

@@ -8,6 +8,7 @@ import type { Limits } from '../limits';
 import type { PyValue } from '../pickle/values';
 import type { ByteSource } from '../source/byte-source';
 import type { Storage } from '../tensor/storage';
+import type { NameDigits } from './serialization-id';
 
 export type Format = 'zip' | 'legacy' | 'tar' | 'torchscript' | 'safetensors' | 'pickle';
 
@@ -59,6 +60,10 @@ export interface ContainerContents {
   /** `version` record of a zip, protocol version of a legacy stream, else undefined. */
   readonly formatVersion?: string | undefined;
   readonly storageAlignment?: number | undefined;
+  /** Of a zip with a serialization id: its platform's digits for the names of the records. */
+  readonly nameDigits?: NameDigits | undefined;
+  /** False when a zip was written without checksums. */
+  readonly checksums?: boolean | undefined;
   /** First path component of the records of a zip. */
   readonly archiveName?: string | undefined;
   readonly records: readonly RecordInfo[];

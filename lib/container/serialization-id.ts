@@ -6,6 +6,8 @@
  * file is not byte-identical without it.
  */
 
+export const SERIALIZATION_ID = '.data/serialization_id';
+
 const MASK = 0xffffffffffffffffn;
 const MURMUR_MULTIPLIER = 0xc6a4a7935bd1e995n;
 const MURMUR_SEED = 0xc70f6907n;
@@ -88,15 +90,34 @@ function iterationOrder(hashes: readonly bigint[]): Int32Array {
   return order;
 }
 
+/** The half of an id that comes from the names alone. A file of another platform has other digits for the same names. */
+export interface NameDigits {
+  readonly names: readonly string[];
+  readonly digits: string;
+}
+
+const DIGITS = 20;
+
+/** What a loaded id says of the names beside it; undefined when it is no id. */
+export function nameDigitsOf(id: string, names: readonly string[]): NameDigits | undefined {
+  return /^\d{40}$/.test(id) ? { names, digits: id.slice(0, DIGITS) } : undefined;
+}
+
 /**
  * The id. `names` are the records in writing order, without archive name and without the id's own record; `checksums`
- * are the words that passed the archive's write hook, in order: the CRC-32 of each record with bytes.
+ * are the words that passed the archive's write hook, in order: the CRC-32 of each record with bytes. `known` are the
+ * digits of the file that the values came from: they are kept while the names are the same.
  */
-export function serializationId(names: readonly string[], checksums: Iterable<number>): string {
+export function serializationId(names: readonly string[], checksums: Iterable<number>, known?: NameDigits): string {
+  let contentHash = 0n;
+  for (const checksum of checksums) contentHash = combine(contentHash, BigInt(checksum));
+  const same = known && known.names.length === names.length && names.every((name, i) => name === known.names[i]);
+  return (same ? known.digits : nameDigits(names)) + contentHash.toString().padStart(DIGITS, '0');
+}
+
+function nameDigits(names: readonly string[]): string {
   const hashes = names.map(hashName);
   let nameHash = 0n;
   for (const index of iterationOrder(hashes)) nameHash = combine(nameHash, hashes[index] as bigint);
-  let contentHash = 0n;
-  for (const checksum of checksums) contentHash = combine(contentHash, BigInt(checksum));
-  return nameHash.toString().padStart(20, '0') + contentHash.toString().padStart(20, '0');
+  return nameHash.toString().padStart(DIGITS, '0');
 }

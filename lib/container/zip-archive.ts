@@ -65,16 +65,15 @@ export class ZipArchive {
 
   /** The records of one folder, such as `data/`, by their names in it: storages are looked up by their key as it stands. */
   folder(name: string): ReadonlyMap<string, number> {
-    let members = this.#folders.get(name);
-    if (!members) {
-      const found = new Map<string, number>();
-      const start = `${this.archiveName}/${name}`;
-      for (let i = 0; i < this.names.length; i++) {
-        const full = this.names[i] as string;
-        if (full.startsWith(start)) found.set(full.slice(start.length), i);
-      }
-      this.#folders.set(name, (members = found));
+    const known = this.#folders.get(name);
+    if (known) return known;
+    const members = new Map<string, number>();
+    const start = `${this.archiveName}/${name}`;
+    for (let i = 0; i < this.names.length; i++) {
+      const full = this.names[i] as string;
+      if (full.startsWith(start)) members.set(full.slice(start.length), i);
     }
+    this.#folders.set(name, members);
     return members;
   }
 

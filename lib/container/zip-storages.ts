@@ -17,8 +17,8 @@ export class ZipStorages {
   readonly #bigEndian: boolean;
   /** Put before keys: of a checkpoint inside another one. */
   readonly #keyPrefix: string;
-  /** By place in the directory: as in the file, and where it was placed if that is another one. */
-  readonly #byIndex = new Map<number, Storage>();
+  /** By place in the directory, or by name without one: as in the file, and where it was placed if that is another one. */
+  readonly #byRecord = new Map<number | string, Storage>();
   readonly #placed = new Map<Storage, Storage>();
 
   constructor(archive: ZipArchive, context: ReadContext, bigEndian: boolean, keyPrefix = '') {
@@ -38,7 +38,8 @@ export class ZipStorages {
     const id = parseStorageId(pid);
     const folder = folders.find((name) => this.#archive.folder(name).has(id.key)) ?? (folders[0] as string);
     const index = this.#archive.folder(folder).get(id.key);
-    const known = index === undefined ? undefined : this.#byIndex.get(index);
+    const place = index ?? folder + id.key;
+    const known = this.#byRecord.get(place);
     if (known) {
       if (known.nbytes !== id.byteLength) this.#refuseSize(id, folder, known.nbytes);
       // PyTorch caches a storage by its data pointer, which an empty one lacks: it is placed at each mention.
@@ -50,7 +51,7 @@ export class ZipStorages {
         : this.#keyPrefix + (folder === DATA_FOLDER ? '' : folder) + id.key;
     const made = new Storage(key, id.location, id.dtype, this.#bytes(id, folder, index), id.untyped);
     const placed = this.#context.place(made);
-    if (index !== undefined) this.#byIndex.set(index, made);
+    this.#byRecord.set(place, made);
     if (placed !== made) this.#placed.set(made, placed);
     return placed;
   }
@@ -64,7 +65,7 @@ export class ZipStorages {
         : (this.#archive.directory.byteLength[index] as number);
     if (byteLength !== id.byteLength) this.#refuseSize(id, folder, byteLength);
     const width = id.untyped ? WIDEST_ITEM_BYTES : Math.min(id.dtype.swapWidth, WIDEST_ITEM_BYTES);
-    const bytes = this.#archive.bytesAt(index as number, id.key, width);
+    const bytes = this.#archive.bytesAt(index as number, folder + id.key, width);
     if (!this.#bigEndian || (!id.untyped && width === 1)) return bytes;
     if (!id.untyped) return new SwappedBytes(bytes, width);
     markBigEndian(bytes);

@@ -4,6 +4,7 @@ import type { ContainerContents, ReadContext, RecordInfo } from './container';
 
 export { isBigEndianUntyped } from './byte-order';
 
+import { type NameDigits, nameDigitsOf, SERIALIZATION_ID } from './serialization-id';
 import type { ZipArchive } from './zip-archive';
 import { DATA_FOLDER, ZipStorages } from './zip-storages';
 
@@ -19,6 +20,8 @@ export interface ZipFacts {
   readonly storageAlignment: number | undefined;
   readonly archiveName: string;
   readonly writer: string | undefined;
+  readonly checksums: boolean;
+  readonly nameDigits: NameDigits | undefined;
 }
 
 export function readZip(archive: ZipArchive, context: ReadContext, keyPrefix = ''): ContainerContents {
@@ -47,6 +50,8 @@ export function readFacts(archive: ZipArchive): ZipFacts {
     storageAlignment: readAlignment(archive),
     archiveName: archive.archiveName,
     writer: writerOf(archive, formatVersion),
+    nameDigits: readNameDigits(archive),
+    checksums: archive.directory.crc32.some((checksum) => checksum !== 0),
   };
 }
 
@@ -98,6 +103,14 @@ function readByteOrder(archive: ZipArchive): 'little' | 'big' {
 function readAlignment(archive: ZipArchive): number | undefined {
   const text = archive.text('.storage_alignment');
   return text !== undefined && /^\d{1,9}\s*$/.test(text) ? Number(text) : undefined;
+}
+
+function readNameDigits(archive: ZipArchive): NameDigits | undefined {
+  const id = archive.text(SERIALIZATION_ID);
+  if (id === undefined) return undefined;
+  const start = archive.archiveName.length + 1;
+  const names = archive.names.map((name) => name.slice(start)).filter((name) => name !== SERIALIZATION_ID);
+  return nameDigitsOf(id, names);
 }
 
 /** By the records that each release added (format.md 0). */

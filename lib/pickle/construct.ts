@@ -82,19 +82,20 @@ export function build(target: PyValue, state: PyValue, host: Host, weightsOnly: 
   return fail(`a state is given to a ${typeName(target)}, which takes none`);
 }
 
-/** One item of a dict; gives the container and slot that a note about it belongs to. */
-export function setItem(target: PyValue, key: PyValue, value: PyValue, weightsOnly: boolean): readonly [container: object, slot: PyValue] {
+/** One item of a dict; gives the key as it was filed, or the pair that keeps key and value of an unknown class. */
+export function setItem(target: PyValue, key: PyValue, value: PyValue, weightsOnly: boolean): { readonly key: PyValue } | { readonly pair: [PyValue, PyValue] } {
   if (target instanceof Map) {
     if (weightsOnly && target.constructor !== Map && !(target instanceof OrderedDict) && !(target instanceof Counter)) refuseItem(target);
     const slot = typeof key === 'string' ? key : hashable(target as Map<PyValue, PyValue>, key);
     target.set(slot, value);
-    return [target, slot];
+    return { key: slot };
   }
   const object = itemHolder(target);
   if (!object || weightsOnly) return refuseItem(target, weightsOnly);
+  const pair: [PyValue, PyValue] = [key, value];
   object.dictItems ??= [];
-  object.dictItems.push([key, value]);
-  return [object.dictItems, object.dictItems.length - 1];
+  object.dictItems.push(pair);
+  return { pair };
 }
 
 function refuseItem(target: PyValue, weightsOnly = true): never {

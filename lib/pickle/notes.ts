@@ -28,10 +28,35 @@ interface ContainerNotes {
 
 const notes = new WeakMap<object, ContainerNotes>();
 
+/**
+ * Tuples and globals that were written without a memo number. Python 3.13 does so where it spells a nested name for an
+ * old protocol: `getattr(torch._utils.torch, 'channels_last')`.
+ */
+const unmemoized = new WeakSet<object>();
+
+export function markUnmemoized(value: object): void {
+  unmemoized.add(value);
+}
+
+export function isUnmemoized(value: object): boolean {
+  return unmemoized.has(value);
+}
+
 function notesOf(container: object): ContainerNotes {
   let found = notes.get(container);
   if (!found) notes.set(container, (found = { keys: new Map(), values: new Map() }));
   return found;
+}
+
+/**
+ * The strings that globals of protocol 4 were spelled with: string objects like any others, with notes on this Map. A
+ * slot is made by `globalNameSlot`.
+ */
+export type GlobalNames = Map<string, string>;
+
+/** The slot of a global's module (part 0) or name (part 1). */
+export function globalNameSlot(module: string, name: string, part: number): string {
+  return `${part}\n${module}\n${name}`;
 }
 
 /** Remembers that the integral `value` in this slot is a Python float. */

@@ -13,10 +13,11 @@ import { SparseTensor } from '../tensor/sparse';
 import { Storage } from '../tensor/storage';
 import { Tensor } from '../tensor/tensor';
 import { joinPath } from '../walk';
+import type { Relocate } from '../compact';
 import { ByteWriter } from './byte-writer';
 import { getPickled, type Picklable, pickledForm } from './classes';
 import { python2Parts, python3Parts } from './names';
-import { StringIdentity, isFloatKey, isFloatSlot, keyIdentity, stringIdentity } from './notes';
+import { type GlobalNames, globalNameSlot, StringIdentity, isUnmemoized, isFloatKey, isFloatSlot, keyIdentity, stringIdentity } from './notes';
 import { Op } from './opcodes';
 import { type TensorWriter, makeTensorWriter } from './tensor-writer';
 import {
@@ -28,14 +29,21 @@ export interface PickleTarget {
   readonly protocol: 2 | 3 | 4 | 5;
   /** Layout and tensor forms of this release. */
   readonly torchVersion: '1.13' | '2.6' | '2.13';
-  /** Writes the persistent id of a storage: a key for the container. Called once for each mention. */
-  storageKey(storage: Storage): string;
+  /** The key of a storage in the container, numbered by first mention; `numel` as the persistent id counts it. */
+  storageKey(storage: Storage, numel: number): string;
+  /** Where the elements of a tensor are to be written: in its storage, or in a part of it. */
+  relocate: Relocate;
+  /** How the file that the values came from spelled its globals. */
+  readonly globalNames: GlobalNames | undefined;
   /** True where a module class is a persistent id with its source, as in the legacy stream. */
   readonly legacy: boolean;
 }
 
 /** Python collects items of lists and dicts in runs of this many. */
 const BATCH_ITEMS = 1000;
+
+/** Modules whose types are written in C. */
+const C_MODULES: ReadonlySet<string> = new Set(['builtins', 'collections', 'datetime', 'torch']);
 
 /** Something to be written, as a generator yields it: the value, and where it stands for messages and notes. */
 export type Child = readonly [value: unknown, container: object | undefined, slot: PyValue, isKey?: boolean];
@@ -186,23 +194,34 @@ export class Pickler {
     });
   }
 
-  /** A global in Python 3 names, spelled as the protocol wants it; written once, then recalled. */
-  global(module: string, name: string): void {
+  /** A global in Python 3 names, spelled as the protocol wants it; written once, then recalled, unless told otherwise. */
+  global(module: string, name: string, memoized = true): void {
     this.out.boundary();
     const spelling = this.target.protocol < 3 ? python2Parts(module, name) : ([module, name] as const);
     const key = `${spelling[0]}\n${spelling[1]}`;
     const known = this.#globals.get(key);
     if (known !== undefined) return this.#get(known);
     if (this.target.protocol >= 4) {
-      this.string(spelling[0]);
-      this.string(spelling[1]);
+      for (const part of [0, 1] as const) this.#globalName(spelling, part);
       this.out.u8(Op.STACK_GLOBAL);
     } else {
       this.out.u8(Op.GLOBAL);
       this.out.raw(encodeUtf8(`${key}\n`));
     }
+    if (!memoized) return;
     this.#globals.set(key, this.#memoCount);
     this.#put();
+  }
+
+  /** One string of a STACK_GLOBAL. */
+  #globalName(spelling: readonly [module: string, name: string], part: 0 | 1): void {
+    const text = spelling[part];
+    const names = this.target.globalNames;
+    const slot = globalNameSlot(spelling[0], spelling[1], part);
+    if (names?.has(slot)) this.string(text, stringIdentity(names, slot, text) ?? text);
+    // The name of a type that is written in C is a new string at each request.
+    else if (part === 1 && C_MODULES.has(spelling[0])) this.freshString(text);
+    else this.string(text);
   }
 
   /** `callable(args)` for an object that the memo is to know as `identity`. */
@@ -318,7 +337,7 @@ export class Pickler {
   #saveGlobal(value: PyGlobal): Steps | undefined {
     const [module, name] = python3Parts(value.module, value.name);
     // Protocols below 4 have no dotted names: Python fetches a nested class from its parent.
-    if (this.target.protocol >= 4 || !name.includes('.')) return void this.global(module, name);
+    if (this.target.protocol >= 4 || !name.includes('.')) return void this.global(module, name, !isUnmemoized(value));
     const dot = name.lastIndexOf('.');
     const parent = new PyGlobal(module, name.slice(0, dot));
     return this.reduction(new PyObject(new PyGlobal('builtins', 'getattr'), Tuple.of<PyValue>(parent, name.slice(dot + 1)), 'reduce'), value);
@@ -349,7 +368,10 @@ export class Pickler {
     }
     if (value.length === 0) return this.call(value, 'builtins', 'bytes', () => out.u8(Op.EMPTY_TUPLE));
     this.call(value, '_codecs', 'encode', () => {
-      this.freshString(Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('latin1'));
+      const text = Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('latin1');
+      // Python has one string object for each Latin-1 character.
+      if (text.length === 1) this.string(text);
+      else this.freshString(text);
       this.string('latin1');
       this.tupleOf(2);
     });
@@ -379,7 +401,7 @@ export class Pickler {
       return;
     }
     out.u8(tuple.length === 1 ? Op.TUPLE1 : tuple.length === 2 ? Op.TUPLE2 : tuple.length === 3 ? Op.TUPLE3 : Op.TUPLE);
-    this.memoize(tuple);
+    if (!isUnmemoized(tuple)) this.memoize(tuple);
   }
 
   *#saveList(list: PyValue[]): Steps {
@@ -442,10 +464,10 @@ export class Pickler {
       if (!single) out.u8(Op.MARK);
       for (let k = i; k < end; k++) {
         const [key, value] = entries[k] as readonly [PyValue, PyValue];
-        // The pairs of a dict subclass keep notes on themselves, those of a Map on the Map.
-        const isPair = Array.isArray(container);
-        yield isPair ? [key, container, k, true] : [key, container, key, true];
-        yield isPair ? [value, container, k] : [value, container, key];
+        // The pairs of an unknown class keep their notes themselves, those of a Map are with the Map.
+        const pair = container === entries ? (entries[k] as object) : undefined;
+        yield pair ? [key, pair, 0] : [key, container, key, true];
+        yield pair ? [value, pair, 1] : [value, container, key];
       }
       out.u8(single ? Op.SETITEM : Op.SETITEMS);
     }

@@ -35,7 +35,8 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
     const known = classes.get(storage);
     if (known === undefined) classes.set(storage, name);
     else if (known !== name && storage.nbytes > 0) throw refuse('Cannot save multiple tensors or storages that view the same data as different types');
-    const key = target.storageKey(storage);
+    const numel = untyped ? storage.nbytes : dtype.numelIn(storage.nbytes) / dtype.elementsPerByte;
+    const key = target.storageKey(storage, numel);
     const location = locationTag(storage);
     pickler.mark();
     pickler.string('storage');
@@ -49,7 +50,7 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
     }
     if (CONSTANT_LOCATIONS.has(location)) pickler.string(location);
     else pickler.freshString(location);
-    pickler.int(untyped ? storage.nbytes : dtype.numelIn(storage.nbytes) / dtype.elementsPerByte);
+    pickler.int(numel);
     if (target.legacy) out.u8(Op.NONE);
     pickler.tupleOf(4);
     out.u8(Op.BINPERSID);
@@ -99,8 +100,9 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
       pickler.bool(requiresGrad);
       return pickler.tupleOf(4);
     }
-    persistentId(tensor.storage, dtype, isV3(dtype));
-    pickler.int(tensor.storageOffset);
+    const { storage, storageOffset } = target.relocate(tensor);
+    persistentId(storage, dtype, isV3(dtype));
+    pickler.int(storageOffset);
     dims(tensor.shape);
     dims(tensor.stride);
     if (tensor instanceof QuantizedTensor) yield* quantizer(tensor);
@@ -135,7 +137,7 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
     if (both) out.u8(Op.MARK);
     for (const [name, set] of [['conj', tensor.conj], ['neg', tensor.neg]] as const) {
       if (!set) continue;
-      pickler.string(name);
+      pickler.freshString(name);
       pickler.bool(true);
     }
     out.u8(both ? Op.SETITEMS : Op.SETITEM);

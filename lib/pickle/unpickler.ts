@@ -17,11 +17,11 @@ import { appendItems, build, newObject, persistentIdItems, reduce, setItem } fro
 import { NotUtf8Error, clip, decodeByteString, decodeLong, decodeUtf8, parseFloat, parseInteger, parseQuoted, parseRawUnicode } from './decode';
 import { CanonicalTensor } from './canonical-tensor';
 import type { GlobalResolver } from './globals';
-import { NoteTaker, noteFloat, noteFloatKey } from './notes';
+import { type GlobalNames, globalNameSlot, markUnmemoized, NoteTaker, noteFloat, noteFloatKey } from './notes';
 import { HIGHEST_PROTOCOL, Op, WEIGHTS_ONLY_OPS } from './opcodes';
 import { rebuildPlainTensor } from './rebuild';
 import { type Host, KnownGlobal, StorageClass, fail } from './rules';
-import { ByteArray, FrozenSet, type PyValue, Tuple, typeName } from './values';
+import { ByteArray, FrozenSet, PyGlobal, type PyValue, Tuple, typeName } from './values';
 import { weightsOnlyError } from './weights-only';
 
 export interface UnpickleOptions {
@@ -33,6 +33,10 @@ export interface UnpickleOptions {
   weightsOnly: boolean;
   /** Where the pickle starts in the bytes. */
   byteOffset?: number;
+  /** Added to the byte offsets of errors: where the bytes begin in their file or record. */
+  baseOffset?: number;
+  /** The tensors that a TorchScript archive of 2019 keeps in a table of its own. */
+  tensorFromId?: ((id: number) => PyValue) | undefined;
   record?: string | undefined;
   persistentLoad?: ((pid: PyValue) => PyValue) | undefined;
 }
@@ -42,6 +46,7 @@ export interface Unpickled {
   /** Position after STOP. */
   byteEnd: number;
   protocol: number;
+  globalNames: GlobalNames;
 }
 
 /** Origin of a number that is a Python float although it is integral. */
@@ -88,6 +93,7 @@ function execute(input: Uint8Array, options: UnpickleOptions, fast: boolean): Un
   /** The persistent id of the fast path: one tuple for all, since whoever resolves it does not keep it. */
   const scratchId = Tuple.of<PyValue>('storage', null, '', '', 0);
 
+  const globalNames: GlobalNames = new Map();
   const notes = new NoteTaker();
   let strings = 0;
   let stringBytes = 0;
@@ -227,7 +233,12 @@ function execute(input: Uint8Array, options: UnpickleOptions, fast: boolean): Un
       else for (let i = from; i < depth; i++) if (origins[i] !== 0) note(tuple, i - from, stack[i] as PyValue, origins[i] as number);
     }
     depth = from;
+    if (!beforeMemoStore() && bytes[pos] !== Op.BINPERSID) markUnmemoized(tuple);
     push(tuple);
+  }
+  function beforeMemoStore(): boolean {
+    const op = bytes[pos];
+    return op === Op.BINPUT || op === Op.LONG_BINPUT || op === Op.MEMOIZE || op === Op.PUT;
   }
   /** Whether the tuple just read is about to become a persistent id: its strings are PyTorch's, not the user's. */
   function beforePersistentId(): boolean {
@@ -245,12 +256,19 @@ function execute(input: Uint8Array, options: UnpickleOptions, fast: boolean): Un
   function setSlot(target: PyValue, at: number): void {
     const key = stack[at] as PyValue;
     const value = stack[at + 1] as PyValue;
-    let container = target as object;
     let slot = key;
     if (typeof key === 'string' && target instanceof Map && !weightsOnly) target.set(key, value);
-    else [container, slot] = setItem(target, key, value, weightsOnly);
-    if (origins[at] !== 0) note(container, slot, key, origins[at] as number, true);
-    if (origins[at + 1] !== 0) note(container, slot, value, origins[at + 1] as number);
+    else {
+      const filed = setItem(target, key, value, weightsOnly);
+      if ('pair' in filed) {
+        if (origins[at] !== 0) note(filed.pair, 0, key, origins[at] as number);
+        if (origins[at + 1] !== 0) note(filed.pair, 1, value, origins[at + 1] as number);
+        return;
+      }
+      slot = filed.key;
+    }
+    if (origins[at] !== 0) note(target as object, slot, key, origins[at] as number, true);
+    if (origins[at + 1] !== 0) note(target as object, slot, value, origins[at + 1] as number);
   }
   function setSlots(from: number, target: PyValue): void {
     if ((depth - from) % 2) fail('a dict is given a key without a value');
@@ -391,14 +409,25 @@ function execute(input: Uint8Array, options: UnpickleOptions, fast: boolean): Un
         }
         case Op.GLOBAL: {
           const module = nameLine();
-          push(resolver.resolve(module, nameLine()));
+          const global = resolver.resolve(module, nameLine());
+          if (global instanceof PyGlobal && !beforeMemoStore()) markUnmemoized(global);
+          push(global);
           break;
         }
         case Op.STACK_GLOBAL: {
-          const name = pop();
-          const module = pop();
-          if (typeof name !== 'string' || typeof module !== 'string') fail('STACK_GLOBAL needs two strings');
-          push(resolver.resolve(module as string, name as string));
+          demand(2);
+          depth -= 2;
+          const [module, name] = [stack[depth], stack[depth + 1]];
+          if (typeof name !== 'string' || typeof module !== 'string') {
+            fail('STACK_GLOBAL needs two strings');
+            break;
+          }
+          for (const [i, part] of [module, name].entries()) {
+            const slot = globalNameSlot(module, name, i);
+            globalNames.set(slot, part);
+            if ((origins[depth + i] as number) > 0) notes.string(globalNames, slot, part, origins[depth + i] as number, false);
+          }
+          push(resolver.resolve(module, name));
           break;
         }
         case Op.REDUCE: {
@@ -526,7 +555,7 @@ function execute(input: Uint8Array, options: UnpickleOptions, fast: boolean): Un
         case Op.STOP: {
           const value = pop();
           notes.finish();
-          return { value, byteEnd: pos, protocol };
+          return { value, byteEnd: pos, protocol, globalNames };
         }
         case Op.POP:
           if (depth > fence) depth--;
@@ -638,9 +667,15 @@ function execute(input: Uint8Array, options: UnpickleOptions, fast: boolean): Un
     });
   }
 
+  /** Fills in where in the pickle it happened, unless the error knows a record of its own. */
+  function locate(error: CheckpointError): CheckpointError {
+    if (error.record !== undefined && error.record !== options.record) return error;
+    return error.located({ record: options.record, byteOffset: (options.baseOffset ?? 0) + opAt });
+  }
+
   try {
     return run();
   } catch (error) {
-    throw error instanceof CheckpointError && !(error instanceof NotUtf8Error) ? error.located({ record: options.record, byteOffset: opAt }) : error;
+    throw error instanceof CheckpointError && !(error instanceof NotUtf8Error) ? locate(error) : error;
   }
 }

@@ -9,6 +9,7 @@ import type { HttpFile } from './http-file';
 export class RemoteBytes implements StorageBytes {
   readonly byteLength: number;
   readonly zeroCopy = false;
+  readonly asyncOnly = true;
   readonly #http: HttpFile;
   readonly #locate: () => number | Promise<number>;
 

@@ -143,8 +143,13 @@ function toDirectory(entries: readonly Entry[]): ZipDirectory {
   };
 }
 
-/** The same promise that the addon gives for local files: every record inside the file, and apart from the others. */
+/** The promise that the addon gives for local files: names are unique, every record is in the file, apart from the others. */
 function checkExtents(entries: readonly Entry[], byteLength: number): void {
+  const names = new Set<string>();
+  for (const { fileName } of entries) {
+    if (names.has(fileName)) throw new CheckpointError('ZIP_CORRUPT', `two records have the name "${fileName}"`);
+    names.add(fileName);
+  }
   const byOffset = [...entries].sort((a, b) => a.relativeOffsetOfLocalHeader - b.relativeOffsetOfLocalHeader);
   for (const [i, entry] of byOffset.entries()) {
     const end = entry.relativeOffsetOfLocalHeader + LOCAL_HEADER_BYTES + entry.fileNameLength + entry.compressedSize;

@@ -37,10 +37,10 @@ export function s3Target(
   const secretAccessKey = environment.AWS_SECRET_ACCESS_KEY;
   if (!accessKeyId || !secretAccessKey) return { url, headers: (wanted) => ({ ...wanted }) };
   const credentials = { accessKeyId, secretAccessKey, sessionToken: environment.AWS_SESSION_TOKEN, region };
-  return { url, headers: (wanted) => sign(url, wanted, credentials, now()) };
+  return { url, headers: (wanted) => signedHeaders(url, wanted, credentials, now()) };
 }
 
-interface Credentials {
+export interface Credentials {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
   readonly sessionToken: string | undefined;
@@ -48,7 +48,7 @@ interface Credentials {
 }
 
 /** Signature Version 4 of a GET without a body; `host` is signed but set by the HTTP client. */
-function sign(
+export function signedHeaders(
   url: string,
   wanted: Readonly<Record<string, string>>,
   credentials: Credentials,

@@ -73,7 +73,7 @@ function integerAccess(itemsize: number, signed: boolean): ElementAccess {
     case 1:
       return signed
         ? { read: (v, at) => v.getInt8(at), write: (v, at, x) => v.setInt8(at, toInt32(x)) }
-        : { read: (v, at) => v.getUint8(at), write: (v, at, x) => v.setUint8(at, Number(BigInt.asUintN(8, toInt64(x)))) };
+        : { read: (v, at) => v.getUint8(at), write: (v, at, x) => v.setUint8(at, toUint8(x)) };
     case 2:
       return signed
         ? { read: (v, at) => v.getInt16(at, true), write: (v, at, x) => v.setInt16(at, toInt32(x), true) }
@@ -120,6 +120,11 @@ function toInt32(value: Scalar): number {
   if (typeof value === 'bigint') return Number(BigInt.asIntN(32, value));
   const number = Math.trunc(toDouble(value));
   return number >= -(2 ** 31) && number < 2 ** 31 ? number : -(2 ** 31);
+}
+
+function toUint8(value: Scalar): number {
+  const isSmall = typeof value === 'number' && Math.abs(value) < 2 ** 31;
+  return isSmall ? Math.trunc(value) : Number(BigInt.asUintN(8, toInt64(value)));
 }
 
 function toUint32(value: Scalar): number {

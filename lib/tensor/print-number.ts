@@ -55,12 +55,15 @@ function pythonExponent(exponent: number): string {
 export function floatRepr(value: number): string {
   return signed(value, (magnitude) => {
     const [mantissa, exponent] = split(magnitude.toExponential());
-    return shortest(mantissa, exponent, 16);
+    return shortest(mantissa, exponent);
   });
 }
 
-/** The same for a narrower float, `digits` being shortest for it; numpy gives scalars of it an exponent at `limit`. */
-export function shortest(mantissa: string, exponent: number, limit: number): string {
+/**
+ * The layout of `repr(float)` for the shortest digits of a number, which for narrower floats are fewer: with an
+ * exponent below 1e-4 and from 10 to the power of `limit` on.
+ */
+export function shortest(mantissa: string, exponent: number, limit = 16): string {
   if (exponent < -4 || exponent >= limit) return mantissa + pythonExponent(exponent);
   const digits = mantissa.replace('.', '');
   if (exponent < 0) return `0.${'0'.repeat(-exponent - 1)}${digits}`;
@@ -69,8 +72,8 @@ export function shortest(mantissa: string, exponent: number, limit: number): str
 }
 
 /** `repr(complex)`: without parentheses and real part where that is +0; integral parts have no `.0`. */
-export function complexRepr(re: number, im: number): string {
-  const part = (value: number) => floatRepr(value).replace(/\.0$/, '');
+export function complexRepr(re: number, im: number, write = floatRepr): string {
+  const part = (value: number): string => write(value).replace(/\.0$/, '');
   if (re === 0 && !Object.is(re, -0)) return `${part(im)}j`;
   const imaginary = part(im);
   return `(${part(re)}${imaginary.startsWith('-') ? '' : '+'}${imaginary}j)`;

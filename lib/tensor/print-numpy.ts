@@ -1,6 +1,8 @@
 /** NumPy's arrays and scalars as NumPy 2 prints them, for the plain dtypes. */
+import { DType } from '../dtype';
 import { Complex, type NdArray, NumpyScalar, type PyValue } from '../pickle/values';
-import { complexRepr, exponential, floatRepr, shortest, tupleRepr } from './print-number';
+import { miniFloat } from './minifloat';
+import { complexRepr, exponential, fixed, floatRepr, shortest, tupleRepr } from './print-number';
 import { bytesRepr, stringRepr } from './print-string';
 
 /** NumPy's defaults; `torch.set_printoptions` does not change them. */
@@ -13,6 +15,8 @@ const KINDS: Record<string, string> = {
   b1: 'bool', i1: 'int8', i2: 'int16', i4: 'int32', i8: 'int64', u1: 'uint8', u2: 'uint16', u4: 'uint32', u8: 'uint64',
   f2: 'float16', f4: 'float32', f8: 'float64', c8: 'complex64', c16: 'complex128',
 };
+/** From this power of ten on, scalars of a float of so many bytes have an exponent. */
+const WHOLE_EXPONENT: Record<number, number> = { 2: 3, 4: 6, 8: 16 };
 /** Python values have these dtypes by themselves. */
 const DEFAULTS = new Set(['int64', 'float64', 'bool', 'complex128']);
 
@@ -20,32 +24,34 @@ function nameOf(dtype: string): string | undefined {
   return KINDS[dtype.replace(/^[<>|=]/, '')];
 }
 
+/** The nearest number of the float type of `bytes` bytes. */
+function rounder(bytes: number): (value: number) => number {
+  if (bytes !== 2) return bytes === 4 ? Math.fround : Number;
+  const half = miniFloat(DType.float16)!;
+  return (value) => half.decode(half.encode(value));
+}
+
 /** The fewest digits that give the same number in the float type of `bytes` bytes, as mantissa and exponent. */
 function shortestDigits(value: number, bytes: number): [mantissa: string, exponent: number] {
   let text = value.toExponential();
   if (bytes < 8) {
-    const narrow = bytes === 4 ? Math.fround : toHalf;
+    const round = rounder(bytes);
     for (let digits = 0; digits < 9; digits++) {
-      text = value.toExponential(digits);
-      if (narrow(Number(text)) === value) break;
+      // Of two that are equally near the even one is taken, unless only the other leads back to the number.
+      const found = [exponential(value, digits), value.toExponential(digits)].find((near) => round(Number(near)) === value);
+      if (found === undefined) continue;
+      text = found;
+      break;
     }
   }
   const at = text.indexOf('e');
   return [text.slice(0, at), Number(text.slice(at + 1))];
 }
 
-/** The nearest half to a number that is close to one: one of its neighbours. */
-function toHalf(value: number): number {
-  const exponent = Math.max(Math.floor(Math.log2(Math.abs(value))), -14);
-  const step = 2 ** (exponent - 10);
-  return Math.round(value / step) * step;
-}
-
 function numpyFloat(value: number, bytes: number): string {
   if (!Number.isFinite(value) || value === 0) return floatRepr(value);
   const [mantissa, exponent] = shortestDigits(Math.abs(value), bytes);
-  // Scalars of half and single go to exponents earlier than doubles, where their digits end.
-  return (value < 0 ? '-' : '') + shortest(mantissa, exponent, bytes === 8 ? 16 : bytes === 4 ? 8 : 4);
+  return (value < 0 ? '-' : '') + shortest(mantissa, exponent, WHOLE_EXPONENT[bytes]);
 }
 
 export function numpyScalarText(scalar: NumpyScalar): string {
@@ -54,7 +60,9 @@ export function numpyScalarText(scalar: NumpyScalar): string {
   if (name === 'bool') return `np.${value ? 'True' : 'False'}_`;
   const bytes = Number(name?.replace(/\D+/, '')) / 8;
   if (typeof value === 'number' && name?.startsWith('float')) return `np.${name}(${numpyFloat(value, bytes)})`;
-  if (value instanceof Complex) return `np.${name}(${complexRepr(value.re, value.im).replace(/^\(|\)$/g, '')})`;
+  if (value instanceof Complex) {
+    return `np.${name}(${complexRepr(value.re, value.im, (part) => numpyFloat(part, bytes / 2)).replace(/^\(|\)$/g, '')})`;
+  }
   if (name) return `np.${name}(${String(value)})`;
   if (typeof value === 'string') return `np.str_(${stringRepr(value)})`;
   if (value instanceof Uint8Array) return scalar.dtype.includes('S') ? `np.bytes_(${bytesRepr(trimZeros(value))})` : `np.void(${bytesRepr(value)})`;
@@ -107,18 +115,17 @@ function arrayBody(array: NdArray, summarize: boolean): string {
     const items = shown[dim]!.map(() => (isLast ? texts[next++]! : write(dim + 1, indent + 1)));
     if (isCut) items.splice(EDGE_ITEMS, 0, '...');
     if (!isLast) return `[${items.join(`,${'\n'.repeat(shape.length - dim - 1)}${' '.repeat(indent + 1)}`)}]`;
-    return wrap(items, indent + 1);
+    return wrap(items, indent + 1, shape.length);
   };
   return write(0, 6);
 }
 
-/** Items in brackets, on lines of at most LINE_WIDTH columns, with what closes all brackets on the last. */
-function wrap(items: readonly string[], indent: number): string {
+/** Items in brackets, `indent` columns in. Every closing bracket keeps a column free, on every line, and so does `)`. */
+function wrap(items: readonly string[], indent: number, ndim: number): string {
   const lines: string[] = [];
   let line = '';
   for (const item of items) {
-    const room = LINE_WIDTH - indent - 1;
-    if (line && line.length + 2 + item.length > room) {
+    if (line && indent + line.length + 2 + item.length > LINE_WIDTH - 1 - ndim) {
       lines.push(line);
       line = item;
     } else line = line ? `${line}, ${item}` : item;
@@ -144,9 +151,9 @@ function formatAll(values: readonly PyValue[], dtype: string, isScalar: boolean)
     return typeof value === 'boolean' ? (value ? 'True' : 'False') : String(value);
   });
   if (isScalar) return texts;
-  const isText = kind.startsWith('U') || kind.startsWith('S');
-  if (isText) return texts;
-  const width = Math.max(...texts.map((item) => item.length));
+  if (kind.startsWith('U') || kind.startsWith('S')) return texts;
+  // Booleans leave room for False whether there is one or not.
+  const width = Math.max(kind === 'b1' ? 5 : 0, ...texts.map((item) => item.length));
   return texts.map((item) => item.padStart(width));
 }
 
@@ -156,7 +163,10 @@ function formatFloats(values: readonly number[], bytes: number, forceSign = fals
   const nonzero = finite.map(Math.abs).filter((value) => value !== 0);
   const max = Math.max(...nonzero);
   const min = Math.min(...nonzero);
-  const isExponent = nonzero.length > 0 && (max >= 1e8 || min < 1e-4 || max / min > 1000);
+  const round = rounder(bytes);
+  // NumPy compares in the array's own type, and gives up whole numbers where its digits end.
+  const largest = bytes === 8 ? 1e8 : bytes === 4 ? 1e6 : 1e3;
+  const isExponent = nonzero.length > 0 && (max >= largest || min < round(1e-4) || round(max / min) > 1000);
   const sign = (value: number): string => (value < 0 || Object.is(value, -0) ? '-' : forceSign ? '+' : '');
   const cut = (value: number): string => {
     const [mantissa, exponent] = shortestDigits(Math.abs(value), bytes);
@@ -165,15 +175,18 @@ function formatFloats(values: readonly number[], bytes: number, forceSign = fals
       const [head, tail] = digits.split('e') as [string, string];
       return `${head.includes('.') ? head.replace(/0+$/, '') : `${head}.`}e${Number(tail)}`;
     }
-    const whole = value === 0 ? '0.0' : shortest(mantissa, exponent, 400).replace(/e.*$/, '');
+    const whole = value === 0 ? '0.0' : shortest(mantissa, exponent, Number.POSITIVE_INFINITY);
     const [integer, fraction] = (exponent < -4 ? '0.0' : whole).split('.') as [string, string];
-    const rounded = fraction.length > PRECISION ? Math.abs(value).toFixed(PRECISION) : `${integer}.${fraction}`;
+    const rounded = fraction.length > PRECISION ? fixed(Math.abs(value), PRECISION) : `${integer}.${fraction}`;
     return rounded.replace(/0+$/, '');
   };
   const texts = values.map((value) => (Number.isFinite(value) ? cut(value) : ''));
   if (isExponent) return formatExponents(values, texts, sign);
-  const left = Math.max(...texts.map((item, i) => (item ? item.indexOf('.') + sign(values[i]!).length : 0)));
   const right = Math.max(0, ...texts.map((item) => (item ? item.length - item.indexOf('.') - 1 : 0)));
+  // What is not finite widens the part before the point only as far as it does not fit over the rest.
+  const left = Math.max(
+    ...texts.map((item, i) => sign(values[i]!).length + (item ? item.indexOf('.') : 3 - right - 1)),
+  );
   return texts.map((item, i) => {
     const value = values[i]!;
     if (!item) return special(value, left + 1 + right, sign);
@@ -182,20 +195,22 @@ function formatFloats(values: readonly number[], bytes: number, forceSign = fals
   });
 }
 
+/** Each gets as many digits as the longest of the shortest forms has. */
 function formatExponents(values: readonly number[], texts: readonly string[], sign: (value: number) => string): string[] {
   const parts = texts.map((item) => item.split('e') as [string, string]);
   const digits = Math.max(0, ...parts.map(([head]) => (head ? head.length - head.indexOf('.') - 1 : 0)));
   const exponents = Math.max(2, ...parts.map(([, tail]) => (tail ?? '').replace('-', '').length));
-  const signs = Math.max(0, ...values.map((value) => (Number.isFinite(value) ? sign(value).length : 0)));
-  const width = signs + 2 + digits + 2 + exponents;
-  return texts.map((item, i) => {
-    const value = values[i]!;
-    if (!item) return special(value, width, sign);
-    const [head, tail] = parts[i]!;
-    const fraction = head.slice(head.indexOf('.') + 1).padEnd(digits, '0');
-    const exponent = `e${tail.startsWith('-') ? '-' : '+'}${tail.replace('-', '').padStart(exponents, '0')}`;
-    return `${sign(value)}${head.slice(0, head.indexOf('.'))}.${fraction}${exponent}`.padStart(width);
+  const full = values.map((value, i) => {
+    if (!texts[i]) return undefined;
+    const [own, ownTail] = parts[i]!;
+    // Shortest digits of the full length stay as they are, more are those of the exact value.
+    const isFull = own.length - own.indexOf('.') - 1 === digits;
+    const [head, tail] = (isFull ? `${own}e${ownTail}` : exponential(Math.abs(value), digits)).split('e') as [string, string];
+    const exponent = tail.replace(/^[+-]/, '').padStart(exponents, '0');
+    return `${sign(value)}${head}${head.includes('.') ? '' : '.'}e${tail.startsWith('-') ? '-' : '+'}${exponent}`;
   });
+  const width = Math.max(...full.map((item, i) => item?.length ?? sign(values[i]!).length + 3));
+  return full.map((item, i) => item?.padStart(width) ?? special(values[i]!, width, sign));
 }
 
 function special(value: number, width: number, sign: (value: number) => string): string {

@@ -20,7 +20,7 @@ export function storageText(storage: Storage): string {
       if (typeof value === 'number') lines.push(dtype.isFloatingPoint ? floatRepr(value) : String(value));
       else lines.push(typeof value === 'boolean' ? (value ? 'True' : 'False') : String(value));
     });
-    return `${lines.map((line) => ` ${line}\n`).join('')}${info}`;
+    return ` ${lines.join('\n ')}\n${info}`;
   } catch (error) {
     if (!isCheckpointError(error)) throw error;
     return `...\n${info}`;

@@ -23,6 +23,10 @@ export interface StorageBytes {
   read(target: Uint8Array, byteOffset: number): Promise<number>;
   /** The bytes of a part, sharing memory with this whole. */
   slice(byteOffset: number, byteLength: number): StorageBytes;
+  /** True where `bytes` and `span` do not work: the bytes are on a server, or still to come from a stream. */
+  readonly asyncOnly?: boolean;
+  /** All bytes in order, where they come from a stream; it proves their number. */
+  open?(): AsyncIterable<Uint8Array>;
 }
 
 /** Chunks are small enough to stay in cache and large enough to hide the cost of a call. */
@@ -92,13 +96,7 @@ export class Storage {
   async *chunks(size = DEFAULT_CHUNK_BYTES): AsyncGenerator<Uint8Array, void, undefined> {
     if (!Number.isSafeInteger(size) || size < 1) throw new RangeError(`chunk size ${size} is not a positive integer`);
     this.#demandData();
-    for (let at = 0; at < this.nbytes; ) {
-      const chunk = new Uint8Array(Math.min(size, this.nbytes - at));
-      const count = await this.source.read(chunk, at);
-      if (count === 0) throw new CheckpointError('TRUNCATED', `storage "${this.key}" ends after ${at} of ${this.nbytes} bytes`);
-      yield count === chunk.length ? chunk : chunk.subarray(0, count);
-      at += count;
-    }
+    yield* chunksOf(this.source, size);
   }
 
   /** The same bytes under another location: for `registerDevice` and mapLocation functions. */
@@ -108,6 +106,17 @@ export class Storage {
 
   #demandData(): void {
     if (this.isMeta) throw new CheckpointError('NO_DATA', `storage "${this.key}" is on the meta device and has no bytes`);
+  }
+}
+
+/** The bytes of a source in order, in arrays of at most `size` bytes. */
+export async function* chunksOf(source: StorageBytes, size = DEFAULT_CHUNK_BYTES): AsyncGenerator<Uint8Array, void, undefined> {
+  for (let at = 0; at < source.byteLength; ) {
+    const chunk = new Uint8Array(Math.min(size, source.byteLength - at));
+    const count = await source.read(chunk, at);
+    if (count === 0) throw new CheckpointError('TRUNCATED', `a storage ends after ${at} of ${source.byteLength} bytes`);
+    yield count === chunk.length ? chunk : chunk.subarray(0, count);
+    at += count;
   }
 }
 

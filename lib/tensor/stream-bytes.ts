@@ -6,6 +6,7 @@ import type { StorageBytes } from './storage';
 export class StreamBytes implements StorageBytes {
   readonly byteLength: number;
   readonly zeroCopy = false;
+  readonly asyncOnly = true;
   readonly #open: () => AsyncIterable<Uint8Array>;
   /** The stream that `read` is in the middle of, how far it came, and what is left of its last chunk. */
   #reading: AsyncGenerator<Uint8Array, void, undefined> | undefined;

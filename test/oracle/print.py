@@ -1,16 +1,24 @@
 """Tensors with the text that PyTorch prints for them, as JSON.
 
-    python print.py fixture > ../fixtures/print.json    the 150 recorded cases
+    python print.py fixture > ../fixtures/print.json    the 150 recorded cases, and the text of some Python values
     python print.py random SEED COUNT                   fresh ones, for print.test.ts
+    python print.py numpy SEED COUNT                    {array, text} of random NumPy arrays and scalars
 
 A case is {options, tensor, text}; tensor is what `print-case.ts` builds: storage bytes and the window on them.
 """
 import base64
+import datetime
 import json
 import random
 import sys
 import warnings
+from argparse import Namespace
+from collections import Counter, OrderedDict, defaultdict, deque
+from decimal import Decimal
+from pathlib import PosixPath
+from types import SimpleNamespace
 
+import numpy as np
 import torch
 
 warnings.filterwarnings("ignore")
@@ -43,6 +51,8 @@ def describe(t):
         return {**case, "kind": "meta"}
     storage = t.untyped_storage()
     raw = bytes(torch.tensor([], dtype=torch.uint8).set_(storage).tolist())
+    if t.dtype == torch.quint4x2:
+        raw = raw[: (t.numel() + 1) // 2]  # PyTorch allocates more than it fills
     case.update(bytes=base64.b64encode(raw).decode(), stride=list(t.stride()), offset=t.storage_offset())
     if t.is_quantized:
         case.update(kind="quantized", qscheme=str(t.qscheme())[6:])
@@ -196,6 +206,48 @@ def random_tensor(rng):
     return t
 
 
+def numpy_case(rng):
+    dtype = rng.choice(["f8"] * 5 + ["f4", "f4", "f2", "i8", "i4", "u1", "b1", "c16", "c8", "U5", "S3"])
+    shape = rng.choice([[], [1], [3], [7], [30], [2, 3], [4, 5], [2, 3, 2], [0], [0, 3], [1200], [40, 30]])
+    numel = int(np.prod(shape))
+    style = rng.choice(STYLES)
+    numbers = values(rng, numel, style)
+    if dtype[0] == "f":
+        array = np.array(numbers, dtype=dtype)
+    elif dtype[0] == "c":
+        array = np.array([complex(a, b) for a, b in zip(numbers, values(rng, numel, style))], dtype=dtype)
+    elif dtype[0] in "US":
+        array = np.array([str(abs(rng.randint(0, 10**4))) for _ in range(numel)], dtype=dtype)
+    else:
+        array = np.array([rng.randint(0, rng.choice([2, 200])) for _ in range(numel)], dtype=dtype)
+    array = array.reshape(shape)
+    scalar = numel == 1 and rng.random() < 0.7
+    value = array.reshape(-1)[0] if scalar else array
+    return {"array": {"dtype": array.dtype.str, "shape": shape, "bytes": base64.b64encode(array.tobytes()).decode(), "scalar": scalar},
+            "text": repr(value)}
+
+
+def python_values():
+    """In the order of `values` in print.test.ts."""
+    cycle = [1]
+    cycle.append(cycle)
+    ring = {}
+    ring["self"] = ring
+    return [
+        None, True, 1, 1.0, 2**70, 1e16, 1e-5, 0.0001, 123456789.123, -0.0, 1e22, float("inf"), float("nan"),
+        "it's", "a'b\"\n\x00\xe9\u200b\U0001f600\\", b"a'\n\xff", bytearray(b"x"),
+        [1, 2.5], (), (1,), (1, 2), {}, {"a": [1], 2: None}, set(), {1}, frozenset(), frozenset({1}),
+        complex(1, 2), complex(0, -1), complex(1.5, float("nan")), complex(-0.0, 1),
+        torch.Size([2, 3]), torch.device("cuda:1"), torch.device("cpu"), torch.float32, torch.strided, torch.per_tensor_affine,
+        OrderedDict(), OrderedDict([("a", 1), ("b", torch.zeros(2, 2))]), defaultdict(list, {"a": [1]}), Counter("abbb"), Counter(),
+        int, torch.nn.Linear, slice(1, None), range(3), range(0, 4, 2), Namespace(a=1, **{"b c": 2}), SimpleNamespace(a=1),
+        deque([1, 2], maxlen=3), datetime.datetime(2020, 1, 2, 3, 4), datetime.datetime(2020, 1, 2, 3, 4, 5, 6),
+        datetime.date(2020, 1, 2), datetime.timedelta(days=-1, seconds=5), PosixPath("/a/b"), Decimal("1.5"),
+        cycle, ring, {"w": torch.eye(2), "l": [torch.zeros(2, 2)]}, torch.storage.UntypedStorage(0),
+        torch.tensor([1.0, 2.5]).storage(),
+    ]
+
+
 def fixture():
     """Every kind and dtype, then random ones, 150 in all."""
     rng = random.Random(2013)
@@ -227,7 +279,12 @@ if __name__ == "__main__":
     if sys.argv[1] == "fixture":
         document = fixture()
         lines = ",\n".join(json.dumps(case) for case in document["cases"])
-        print(f'{{"torch": "{document["torch"]}", "cases": [\n{lines}\n]}}')
+        texts = ",\n".join(json.dumps(repr(value)) for value in python_values())
+        print(f'{{"torch": "{document["torch"]}", "cases": [\n{lines}\n], "values": [\n{texts}\n]}}')
+    elif sys.argv[1] == "numpy":
+        rng = random.Random(int(sys.argv[2]))
+        for _ in range(int(sys.argv[3])):
+            print(json.dumps(numpy_case(rng)))
     else:
         rng = random.Random(int(sys.argv[2]))
         for _ in range(int(sys.argv[3])):

@@ -1,0 +1,32 @@
+/*
+ * fresh_pages.cc - see fresh_pages.h
+ */
+#include "fresh_pages.h"
+
+#include <chrono>
+
+#include "os_file.h"
+
+namespace torch_checkpoint {
+
+// Units to see before judging.
+static constexpr uint64_t kTrialUnits = 8;
+// 512 small pages take about a millisecond; a huge page that takes longer is no gain.
+static constexpr uint64_t kMaxUnitNanoseconds = 1000000;
+
+FreshPages::FreshPages(void* output, size_t byte_length) : end_(static_cast<uint8_t*>(output) + byte_length) {
+  AdvisePageSize(output, byte_length, true);
+}
+
+void FreshPages::Prepare(void* begin, size_t byte_length) {
+  const auto start = std::chrono::steady_clock::now();
+  PopulateForWriting(begin, byte_length);
+  if (!huge_.load(std::memory_order_relaxed)) return;
+  const auto spent = std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start);
+  const uint64_t nanoseconds = nanoseconds_ += static_cast<uint64_t>(spent.count());
+  const uint64_t units = ++units_;
+  if (units < kTrialUnits || nanoseconds <= units * kMaxUnitNanoseconds) return;
+  if (huge_.exchange(false)) AdvisePageSize(begin, static_cast<size_t>(end_ - static_cast<uint8_t*>(begin)), false);
+}
+
+}  // namespace torch_checkpoint
