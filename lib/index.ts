@@ -1,4 +1,5 @@
 /** The public names of the package, and nothing else. */
+export { type Capabilities, capabilities } from './capabilities';
 export { Checkpoint, type CheckpointInfo, type NamedGlobal, type VerifyOptions, type VerifyReport } from './checkpoint';
 export type { Format, RecordInfo } from './container/container';
 export { DType, type TypedArray } from './dtype';

@@ -2,7 +2,7 @@
  * The read pipeline, top to bottom: source -> container -> pickle -> object graph -> storages placed -> caller.
  */
 import { Checkpoint } from './checkpoint';
-import type { ContainerContents, Format, ReadContext } from './container/container';
+import type { ContainerContents, Format, PickleOptions, ReadContext } from './container/container';
 import { detect } from './container/detect';
 import { readNested } from './container/nested';
 import { CheckpointError } from './errors';
@@ -107,6 +107,7 @@ class Reader implements ReadContext, Host {
   #nested = 0;
   #protocol: number | undefined;
   #globalNames: GlobalNames | undefined;
+  #tensorTable: PickleOptions['tensorFromId'];
 
   constructor(source: ByteSource, options: LoadOptions, loading: boolean) {
     this.#source = source;
@@ -162,10 +163,10 @@ class Reader implements ReadContext, Host {
         weightsOnly: this.weightsOnly && !plain,
         byteOffset,
         baseOffset,
-        tensorFromId,
         record,
         persistentLoad,
       });
+    this.#tensorTable = tensorFromId;
     const { value, byteEnd, protocol, globalNames } = this.#options.encoding ? run(this.#options.encoding) : this.#tryUtf8(run);
     if (!plain) {
       this.#protocol ??= protocol;
@@ -188,6 +189,11 @@ class Reader implements ReadContext, Host {
     const limit = this.limits.maxNestedCheckpoints;
     if (++this.#nested > limit) throw new CheckpointError('LIMIT_EXCEEDED', `more than limits.maxNestedCheckpoints (${limit}) checkpoints inside this one`);
     return readNested(bytes, this, `nested${this.#nested - 1}/`);
+  }
+
+  tensorFromId(id: number): PyValue {
+    if (!this.#tensorTable) throw new CheckpointError('PICKLE_CORRUPT', `tensor ${id} is taken from a table that this file does not have`);
+    return this.#tensorTable(id);
   }
 
   swapped(storage: Storage, width: number): Storage {

@@ -140,7 +140,9 @@ function leafText({ value, container, slot, isKey }: Child): string | undefined 
     case 'bigint':
       return String(value);
     case 'number': {
-      const noted = container !== undefined && (isKey ? isFloatKey(container, value) : isFloatSlot(container, slot as PyValue, value));
+      const noted =
+        container !== undefined &&
+        (isKey ? isFloatKey(container, value) : isFloatSlot(container, slot as PyValue, value));
       const isInt = Number.isSafeInteger(value) && !Object.is(value, -0) && !noted;
       return isInt ? String(value) : floatRepr(value);
     }
@@ -238,7 +240,12 @@ function* text(whole: string): Parts {
   yield whole;
 }
 
-function* entriesParts(start: string, entries: Iterable<readonly [unknown, unknown]>, container: object, end: string): Parts {
+function* entriesParts(
+  start: string,
+  entries: Iterable<readonly [unknown, unknown]>,
+  container: object,
+  end: string,
+): Parts {
   yield start;
   let first = true;
   for (const [key, value] of entries) {
@@ -341,8 +348,15 @@ function* stateParts(object: PyObject, first: string): Parts {
     separator = ', ';
   }
   const odd = attributes.filter(([name]) => !isWord(name));
-  if (odd.length > 0) yield* entriesParts(`${separator}**{`, odd.map(([name, value]) => [name, value] as const), odd[0]![2], '}');
-  if (attributes.length > 0 || object.state === undefined || object.state === null || object.state instanceof Map) return;
+  if (odd.length > 0)
+    yield* entriesParts(
+      `${separator}**{`,
+      odd.map(([name, value]) => [name, value] as const),
+      odd[0]![2],
+      '}',
+    );
+  if (attributes.length > 0 || object.state === undefined || object.state === null || object.state instanceof Map)
+    return;
   yield `${separator}state=`;
   yield new Child(object.state, object, 'state');
 }

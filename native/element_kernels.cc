@@ -171,6 +171,7 @@ void DequantizeAs(const uint8_t* source, float* target, size_t count, float scal
 // convert(source, target, count) over pieces, guarded, on the threads that pay.
 template <typename Convert>
 bool InPieces(size_t itemsize, const uint8_t* source, float* target, size_t count, const Convert& convert) {
+  if (count == 0) return true;
   std::atomic<bool> whole{true};
   auto piece = [&](size_t begin, size_t end) {
     if (!Guarded([&] { convert(source + begin * itemsize, target + begin, end - begin); })) whole = false;

@@ -103,7 +103,8 @@ bool RunGuarded(void (*body)(void*), void* context) {
 #endif
 
 bool GuardedCopy(void* target, const void* source, size_t count) {
-  return Guarded([=] { std::memcpy(target, source, count); });
+  // Nothing may be at a null address, which memcpy does not allow.
+  return count == 0 || Guarded([=] { std::memcpy(target, source, count); });
 }
 
 Status MemorySource::ReadAt(uint64_t offset, void* target, size_t count) const {

@@ -55,11 +55,14 @@ Result<std::shared_ptr<FileSink>> FileSink::Create(const std::string& target, ui
 }
 
 Status FileSink::Append(const SinkBatch& batch, SinkReport* report) {
+  if (broken_) return MakeError(ErrorCode::kWriteFailed, "an earlier write to this output failed");
+  broken_ = true;
   staging_.resize(kStagingBytes);
   for (const Segment& segment : batch.segments) {
     Status status = AppendSegment(batch, segment, report);
     if (!status.ok()) return status;
   }
+  broken_ = false;
   return Status();
 }
 
@@ -261,6 +264,7 @@ Status FileSink::EndRun(uint32_t flags, SinkReport* report) {
 }
 
 Status FileSink::Commit(bool fsync) {
+  if (broken_) return MakeError(ErrorCode::kWriteFailed, "an earlier write to this output failed");
   Status status = Flush();
   return status.ok() ? file_.Commit(written_, fsync) : std::move(status);
 }

@@ -71,7 +71,7 @@ class FileSink {
  public:
   static Result<std::shared_ptr<FileSink>> Create(const std::string& target, uint64_t byte_length);
 
-  // `batch` has passed CheckBatch().
+  // `batch` has passed CheckBatch().  After a failure the sink can only be aborted.
   Status Append(const SinkBatch& batch, SinkReport* report);
   Status Commit(bool fsync);
   // Stops a running append at its next piece.
@@ -102,6 +102,8 @@ class FileSink {
 
   TempFile file_;
   std::atomic<bool> aborted_{false};
+  // An append failed half way: what is in the file is not what was asked for.
+  bool broken_ = false;
   // Bytes written to the file; those in `staged_` follow.
   uint64_t written_ = 0;
   std::vector<uint8_t> staging_;

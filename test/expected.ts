@@ -1,7 +1,8 @@
 /** Manifests of checkpoints, and the differences between what they say and what we read. */
 import { createHash } from 'node:crypto';
 import type { Checkpoint } from '../lib/checkpoint';
-import { ByteArray, Complex, NdArray, NumpyScalar, type PyValue } from '../lib/pickle/values';
+import { DType } from '../lib/dtype';
+import { ByteArray, Complex, Device, Layout, NdArray, NumpyScalar, type PyValue, QScheme, Size, Tuple } from '../lib/pickle/values';
 import { repr } from '../lib/repr';
 import { QuantizedTensor } from '../lib/tensor/quantized';
 import { SparseTensor } from '../lib/tensor/sparse';
@@ -149,7 +150,9 @@ export class TensorComparison {
 export function arraysOf(checkpoint: Checkpoint): ExpectedArray[] {
   return nodes(checkpoint).flatMap(([path, value]) => {
     if (!(value instanceof NdArray)) return [];
-    const { dtype, shape, fortranOrder } = value;
+    // NumPy swaps arrays of the other byte order when it loads them; we keep what the file says.
+    const { shape, fortranOrder } = value;
+    const dtype = value.dtype.replace(/^>/, '<');
     return [{ path, dtype, shape: [...shape], fortran_order: fortranOrder, sha256: value.objects ? null : sha256(value.toBytes()) }];
   });
 }
@@ -159,17 +162,45 @@ export function nodes(checkpoint: Checkpoint): (readonly [path: string, value: P
   return [...walk(checkpoint.root)];
 }
 
-/** A plain value as [Python type, text], the type as far as JavaScript keeps it: an integral float counts as an int. */
-export function scalarOf(value: PyValue | undefined): [type: string, text: string] {
-  if (value instanceof ByteArray) return ['bytearray', Buffer.from(value).toString('hex')];
-  if (value instanceof Uint8Array) return ['bytes', Buffer.from(value).toString('hex')];
-  if (typeof value === 'string') return ['str', value];
-  if (value instanceof NumpyScalar) return [`numpy.${value.dtype}`, repr(value.item() as PyValue)];
-  if (value instanceof Complex) return ['complex', repr(value)];
-  if (typeof value === 'boolean') return ['bool', repr(value)];
-  if (typeof value === 'number' || typeof value === 'bigint') return [Number.isInteger(value) || typeof value === 'bigint' ? 'int' : 'float', repr(value)];
-  if (value === null) return ['NoneType', 'None'];
-  return [typeof value === 'object' ? value.constructor.name : typeof value, value === undefined ? 'nothing' : repr(value)];
+/** The text of a plain value of Python type `type` as manifests write it; what it is instead when it is of another. */
+export function scalarOf(value: PyValue | undefined, type: string): string {
+  const is = (condition: boolean, text: () => string): string => (condition ? text() : `${typeof value}: ${value === undefined ? 'nothing' : repr(value)}`);
+  switch (type) {
+    case 'str': return is(typeof value === 'string', () => value as string);
+    case 'bool': return is(typeof value === 'boolean', () => repr(value as boolean));
+    case 'NoneType': return is(value === null, () => 'None');
+    case 'int': return is(Number.isSafeInteger(value) || typeof value === 'bigint', () => String(value));
+    case 'float': return is(typeof value === 'number', () => floatHex(value as number));
+    case 'complex': return is(value instanceof Complex, () => repr(value as Complex));
+    case 'bytes': return is(value instanceof Uint8Array && !(value instanceof ByteArray), () => Buffer.from(value as Uint8Array).toString('hex'));
+    case 'bytearray': return is(value instanceof ByteArray, () => Buffer.from(value as ByteArray).toString('hex'));
+    case 'list': return is(Array.isArray(value) && !(value instanceof Tuple), () => repr(value as PyValue[]));
+    case 'tuple': return is(value instanceof Tuple, () => repr(value as Tuple));
+    case 'dict': return is(value instanceof Map, () => repr(value as Map<PyValue, PyValue>));
+  }
+  if (type.startsWith('numpy.')) return is(value instanceof NumpyScalar && value.dtype === type.slice(6), () => repr((value as NumpyScalar).item()));
+  const Class = TORCH_CONSTANTS.get(type);
+  return is(Class !== undefined && value instanceof Class, () => repr(value as PyValue));
 }
 
-export { Storage };
+const TORCH_CONSTANTS: ReadonlyMap<string, abstract new (...args: never[]) => object> = new Map<string, abstract new (...args: never[]) => object>([
+  ['dtype', DType],
+  ['device', Device],
+  ['layout', Layout],
+  ['qscheme', QScheme],
+  ['Size', Size],
+]);
+
+/** Python's float.hex(). */
+export function floatHex(value: number): string {
+  if (!Number.isFinite(value)) return Number.isNaN(value) ? 'nan' : value > 0 ? 'inf' : '-inf';
+  const view = new DataView(new ArrayBuffer(8));
+  view.setFloat64(0, value);
+  const bits = view.getBigUint64(0);
+  const sign = bits >> 63n ? '-' : '';
+  const exponent = Number((bits >> 52n) & 0x7ffn);
+  const fraction = (bits & 0xf_ffff_ffff_ffffn).toString(16).padStart(13, '0');
+  if (exponent === 0) return value === 0 ? `${sign}0x0.0p+0` : `${sign}0x0.${fraction}p-1022`;
+  return `${sign}0x1.${fraction}p${exponent >= 1023 ? '+' : ''}${exponent - 1023}`;
+}
+

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { Checkpoint } from '../lib/checkpoint';
 import { arraysOf, type ExpectedArray, type ExpectedTensor, nodes, scalarOf, sha256, TensorComparison } from './expected';
+import { Storage } from '../lib/tensor/storage';
 
 export interface Fixture {
   readonly file: string;
@@ -11,8 +12,9 @@ export interface Fixture {
   readonly sha256: string;
   readonly tensors: ExpectedTensor[];
   readonly numpy_arrays?: ExpectedArray[];
-  /** Plain values: path, Python type, text. */
+  /** Plain values: path, Python type, text; of lists, tuples and dicts of plain values the repr. */
   readonly scalars?: [path: string, type: string, text: string][];
+  readonly bare_storages?: { path: string; storage_nbytes: number; sha256: string }[];
   readonly metadata?: Record<string, string>;
 }
 
@@ -48,24 +50,14 @@ function check(checkpoint: Checkpoint, fixture: Fixture): void {
   );
   expect(comparison.wrong).toEqual([]);
   expect(arraysOf(checkpoint)).toEqual((fixture.numpy_arrays ?? []).map((array) => ({ sha256: null, ...array })));
+  const storages = nodes(checkpoint).flatMap(([path, value]) => (value instanceof Storage ? [{ path, storage_nbytes: value.nbytes, sha256: sha256(value.bytes()) }] : []));
+  expect(storages).toEqual(fixture.bare_storages ?? []);
   expect(checkpoint.info.metadata).toEqual(new Map(Object.entries(fixture.metadata ?? {})));
   const values = new Map(nodes(checkpoint));
   for (const [path, type, text] of fixture.scalars ?? []) {
-    const [ourType, ourText] = scalarOf(values.has(path) ? values.get(path) : checkpoint.get(path));
-    const integral = type === 'float' && ourType === 'int';
-    expect([path, ourType, ourText]).toEqual([path, integral ? 'int' : pythonType(type), integral ? repr0(text) : text]);
+    const value = values.has(path) ? values.get(path) : checkpoint.get(path);
+    expect([path, scalarOf(value, type)]).toEqual([path, text]);
   }
-}
-
-/** Our class names for Python's. */
-function pythonType(type: string): string {
-  return ({ dtype: 'DType', device: 'Device', layout: 'Layout', qscheme: 'QScheme', Size: 'Size' } as Record<string, string>)[type] ?? type;
-}
-
-/** `1.0` in JavaScript is 1: that it was a float is remembered by its container. */
-function repr0(text: string): string {
-  const value = Number(text.replace('inf', 'Infinity'));
-  return Object.is(value, -0) ? '-0.0' : BigInt(value).toString();
 }
 
 export { sha256 };

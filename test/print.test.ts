@@ -7,8 +7,22 @@ import { DType } from '../lib/dtype';
 import { CheckpointError } from '../lib/errors';
 import { noteFloat } from '../lib/pickle/notes';
 import {
-  ByteArray, Complex, Counter, DefaultDict, Device, FrozenSet, Layout, OrderedDict, PyGlobal, PyObject, type PyValue, QScheme,
-  Size, Tuple, pyFloat, pyInt,
+  ByteArray,
+  Complex,
+  Counter,
+  DefaultDict,
+  Device,
+  FrozenSet,
+  Layout,
+  OrderedDict,
+  PyGlobal,
+  PyObject,
+  type PyValue,
+  QScheme,
+  Size,
+  Tuple,
+  pyFloat,
+  pyInt,
 } from '../lib/pickle/values';
 import { moduleExtraRepr, repr, reprText } from '../lib/repr';
 import { setPrintOptions } from '../lib/tensor/print';
@@ -17,7 +31,10 @@ import { MemoryBytes, Storage, type StorageBytes } from '../lib/tensor/storage';
 import { Parameter, Tensor } from '../lib/tensor/tensor';
 import { type PrintCase, build } from './oracle/print-case';
 
-const recorded = JSON.parse(readFileSync(join(__dirname, 'fixtures/print.json'), 'utf8')) as { cases: PrintCase[]; values: string[] };
+const recorded = JSON.parse(readFileSync(join(__dirname, 'fixtures/print.json'), 'utf8')) as {
+  cases: PrintCase[];
+  values: string[];
+};
 
 afterEach(() => setPrintOptions({ profile: 'default' }));
 
@@ -32,8 +49,10 @@ test('150 tensors recorded from PyTorch', () => {
   }
 });
 
-const global = (name: string): PyGlobal => new PyGlobal(name.slice(0, name.lastIndexOf('.')), name.slice(name.lastIndexOf('.') + 1));
-const object = (name: string, args: PyValue[], state?: PyValue): PyObject => new PyObject(global(name), Tuple.from(args), 'reduce', state);
+const global = (name: string): PyGlobal =>
+  new PyGlobal(name.slice(0, name.lastIndexOf('.')), name.slice(name.lastIndexOf('.') + 1));
+const object = (name: string, args: PyValue[], state?: PyValue): PyObject =>
+  new PyObject(global(name), Tuple.from(args), 'reduce', state);
 const dict = (entries: Record<string, PyValue>): Map<PyValue, PyValue> => new Map(Object.entries(entries));
 
 function values(): unknown[] {
@@ -49,19 +68,81 @@ function values(): unknown[] {
   deque.listItems = [1, 2];
   const dateBytes = (...bytes: number[]): Uint8Array => Uint8Array.from([0x07, 0xe4, 1, 2, ...bytes]);
   return [
-    null, true, 1, pyFloat(1), 2n ** 70n, 1e16, 1e-5, 0.0001, 123456789.123, -0, 1e22, Number.POSITIVE_INFINITY, Number.NaN,
-    "it's", 'a\'b"\n\0\u00e9\u200b\u{1f600}\\', Buffer.from("a'\n\xff", 'latin1'), ByteArray.from([120]),
-    floats, new Tuple(), Tuple.of(1), Tuple.of(1, 2), new Map(), new Map<PyValue, PyValue>([['a', [1]], [2, null]]),
-    new Set(), new Set([1]), new FrozenSet(), new FrozenSet([1]),
-    new Complex(1, 2), new Complex(0, -1), new Complex(1.5, Number.NaN), new Complex(-0, 1),
-    Size.from([2, 3]), new Device('cuda:1'), new Device('cpu'), DType.float32, Layout.strided, QScheme.of('per_tensor_affine'),
-    new OrderedDict(), new OrderedDict<PyValue, string>([['a', 1], ['b', Tensor.zeros([2, 2])]]), defaults, new Counter([['a', 1], ['b', 3]]), new Counter(),
-    global('builtins.int'), global('torch.nn.modules.linear.Linear'), object('builtins.slice', [1, null, null]),
-    object('builtins.range', [0, 3, 1]), object('builtins.range', [0, 4, 2]), object('argparse.Namespace', [], dict({ a: 1, 'b c': 2 })),
-    object('types.SimpleNamespace', [], dict({ a: 1 })), deque, object('datetime.datetime', [dateBytes(3, 4, 0, 0, 0, 0)]),
-    object('datetime.datetime', [dateBytes(3, 4, 5, 0, 0, 6)]), object('datetime.date', [dateBytes()]),
-    object('datetime.timedelta', [-1, 5, 0]), object('pathlib.PosixPath', ['/', 'a', 'b']), object('decimal.Decimal', ['1.5']),
-    cycle, ring, dict({ w: Tensor.from([[1, 0], [0, 1]]), l: [Tensor.zeros([2, 2])] }), new Storage('', 'cpu', DType.uint8, new MemoryBytes(new Uint8Array(0)), true),
+    null,
+    true,
+    1,
+    pyFloat(1),
+    2n ** 70n,
+    1e16,
+    1e-5,
+    0.0001,
+    123456789.123,
+    -0,
+    1e22,
+    Number.POSITIVE_INFINITY,
+    Number.NaN,
+    "it's",
+    'a\'b"\n\0\u00e9\u200b\u{1f600}\\',
+    Buffer.from("a'\n\xff", 'latin1'),
+    ByteArray.from([120]),
+    floats,
+    new Tuple(),
+    Tuple.of(1),
+    Tuple.of(1, 2),
+    new Map(),
+    new Map<PyValue, PyValue>([
+      ['a', [1]],
+      [2, null],
+    ]),
+    new Set(),
+    new Set([1]),
+    new FrozenSet(),
+    new FrozenSet([1]),
+    new Complex(1, 2),
+    new Complex(0, -1),
+    new Complex(1.5, Number.NaN),
+    new Complex(-0, 1),
+    Size.from([2, 3]),
+    new Device('cuda:1'),
+    new Device('cpu'),
+    DType.float32,
+    Layout.strided,
+    QScheme.of('per_tensor_affine'),
+    new OrderedDict(),
+    new OrderedDict<PyValue, string>([
+      ['a', 1],
+      ['b', Tensor.zeros([2, 2])],
+    ]),
+    defaults,
+    new Counter([
+      ['a', 1],
+      ['b', 3],
+    ]),
+    new Counter(),
+    global('builtins.int'),
+    global('torch.nn.modules.linear.Linear'),
+    object('builtins.slice', [1, null, null]),
+    object('builtins.range', [0, 3, 1]),
+    object('builtins.range', [0, 4, 2]),
+    object('argparse.Namespace', [], dict({ a: 1, 'b c': 2 })),
+    object('types.SimpleNamespace', [], dict({ a: 1 })),
+    deque,
+    object('datetime.datetime', [dateBytes(3, 4, 0, 0, 0, 0)]),
+    object('datetime.datetime', [dateBytes(3, 4, 5, 0, 0, 6)]),
+    object('datetime.date', [dateBytes()]),
+    object('datetime.timedelta', [-1, 5, 0]),
+    object('pathlib.PosixPath', ['/', 'a', 'b']),
+    object('decimal.Decimal', ['1.5']),
+    cycle,
+    ring,
+    dict({
+      w: Tensor.from([
+        [1, 0],
+        [0, 1],
+      ]),
+      l: [Tensor.zeros([2, 2])],
+    }),
+    new Storage('', 'cpu', DType.uint8, new MemoryBytes(new Uint8Array(0)), true),
     Tensor.from([1, 2.5]).storage,
   ];
 }
@@ -85,7 +166,9 @@ test('the examples of the specification', () => {
   expect(repr(Tensor.zeros([2, 3], { device: 'meta' }))).toBe("tensor(..., device='meta', size=(2, 3))");
   expect(repr(Tensor.zeros([2]).to('cuda:1'))).toBe("tensor([0., 0.], device='cuda:1')");
   expect(repr(new Parameter(Tensor.zeros([2])))).toBe('Parameter containing:\ntensor([0., 0.], requires_grad=True)');
-  expect(repr(Tensor.arange(10000, { dtype: DType.float32 }).reshape(100, 100)).split('\n')[1]).toBe('         9.9000e+01],');
+  expect(repr(Tensor.arange(10000, { dtype: DType.float32 }).reshape(100, 100)).split('\n')[1]).toBe(
+    '         9.9000e+01],',
+  );
   const sub = Tensor.zeros([1]);
   sub.pythonType = global('my.pkg.Masked');
   expect(repr(sub)).toBe('Masked([0.])');
@@ -98,7 +181,10 @@ function module(name: string, children: Record<string, PyValue>): PyObject {
 describe('modules without a class', () => {
   test('print as trees, ModuleLists collapsed', () => {
     const relu = (): PyObject => module('torch.nn.modules.activation.ReLU', {});
-    const net = module('m.Net', { list: module('torch.nn.modules.container.ModuleList', { 0: relu(), 1: relu() }), none: null });
+    const net = module('m.Net', {
+      list: module('torch.nn.modules.container.ModuleList', { 0: relu(), 1: relu() }),
+      none: null,
+    });
     expect(repr(net)).toBe('Net(\n  (list): ModuleList(\n    (0-1): 2 x ReLU()\n  )\n  (none): None\n)');
   });
   test('take what is registered for the parentheses', () => {
@@ -114,9 +200,25 @@ test('a JavaScript class gives its own text', () => {
 
 test('numbers as C writes them: ties to even, exponents of two digits, beyond 1e21', () => {
   expect([0.5, 1.5, 2.5, -0.5, -0].map((x) => fixed(x, 0))).toEqual(['0', '2', '2', '-0', '-0']);
-  expect([fixed(0.125, 2), fixed(0.375, 2), fixed(1e22, 1), fixed(5e-324, 2)]).toEqual(['0.12', '0.38', '10000000000000000000000.0', '0.00']);
-  expect([exponential(2.5, 0), exponential(3.5, 0), exponential(1e100, 2), exponential(0, 4)]).toEqual(['2e+00', '4e+00', '1.00e+100', '0.0000e+00']);
-  expect([1e15, 1e16, 1e-4, 1e-5, 5e-324].map(floatRepr)).toEqual(['1000000000000000.0', '1e+16', '0.0001', '1e-05', '5e-324']);
+  expect([fixed(0.125, 2), fixed(0.375, 2), fixed(1e22, 1), fixed(5e-324, 2)]).toEqual([
+    '0.12',
+    '0.38',
+    '10000000000000000000000.0',
+    '0.00',
+  ]);
+  expect([exponential(2.5, 0), exponential(3.5, 0), exponential(1e100, 2), exponential(0, 4)]).toEqual([
+    '2e+00',
+    '4e+00',
+    '1.00e+100',
+    '0.0000e+00',
+  ]);
+  expect([1e15, 1e16, 1e-4, 1e-5, 5e-324].map(floatRepr)).toEqual([
+    '1000000000000000.0',
+    '1e+16',
+    '0.0001',
+    '1e-05',
+    '5e-324',
+  ]);
 });
 
 describe('hostile values', () => {
@@ -142,14 +244,22 @@ describe('hostile values', () => {
     const broken: StorageBytes = {
       byteLength: 8,
       zeroCopy: false,
-      bytes: () => { throw new CheckpointError('CLOSED', 'closed'); },
-      span: () => { throw new CheckpointError('CLOSED', 'closed'); },
+      bytes: () => {
+        throw new CheckpointError('CLOSED', 'closed');
+      },
+      span: () => {
+        throw new CheckpointError('CLOSED', 'closed');
+      },
       read: () => Promise.reject(new Error('unused')),
       slice: () => broken,
     };
     const storage = new Storage('0', 'not a device!', DType.int32, broken);
-    expect(repr(new Tensor(storage, DType.int32, [2], [1], 0))).toBe("tensor(..., device='not a device!', size=(2,), dtype=torch.int32)");
-    expect(repr(Tensor.fromStream({ dtype: DType.float32, shape: [3] }, async function* () {}))).toBe('tensor(..., size=(3,))');
+    expect(repr(new Tensor(storage, DType.int32, [2], [1], 0))).toBe(
+      "tensor(..., device='not a device!', size=(2,), dtype=torch.int32)",
+    );
+    expect(repr(Tensor.fromStream({ dtype: DType.float32, shape: [3] }, async function* () {}))).toBe(
+      'tensor(..., size=(3,))',
+    );
   });
 });
 
@@ -159,8 +269,13 @@ test('a large tensor is read at its edges only', () => {
   const source: StorageBytes = {
     byteLength: numel * 4,
     zeroCopy: false,
-    bytes: () => { throw new Error('the whole storage was asked for'); },
-    span: () => { spans++; return new Uint8Array(8); },
+    bytes: () => {
+      throw new Error('the whole storage was asked for');
+    },
+    span: () => {
+      spans++;
+      return new Uint8Array(8);
+    },
     read: () => Promise.reject(new Error('unused')),
     slice: () => source,
   };

@@ -296,5 +296,6 @@ export const torchRules: readonly (readonly [global: string, rule: GlobalRule])[
   ['torch.jit._pickle.build_doublelist', { reduce: firstArgument }],
   ['torch.jit._pickle.build_boollist', { reduce: firstArgument }],
   ['torch.jit._pickle.build_tensorlist', { reduce: firstArgument }],
+  ['torch.jit._pickle.build_tensor_from_id', { reduce: ([id], host) => (typeof id === 'number' ? host.tensorFromId(id) : fail('build_tensor_from_id is given no number')) }],
   ['torch.jit._pickle.restore_type_tag', { reduce: firstArgument }],
 ];

@@ -16,6 +16,8 @@ export interface Host {
   loadNested(bytes: Uint8Array): PyValue;
   /** mapLocation for a tensor that carries a device name instead of a storage; its location is that name. */
   placeDevice(storage: Storage): Storage;
+  /** A tensor of the table that TorchScript archives before PyTorch 1.2 keep beside their pickles. */
+  tensorFromId(id: number): PyValue;
   /** The same storage with its element bytes in little-endian order, for an untyped storage of a big-endian file. */
   swapped(storage: Storage, width: number): Storage;
 }

@@ -35,8 +35,6 @@ export interface UnpickleOptions {
   byteOffset?: number;
   /** Added to the byte offsets of errors: where the bytes begin in their file or record. */
   baseOffset?: number;
-  /** The tensors that a TorchScript archive of 2019 keeps in a table of its own. */
-  tensorFromId?: ((id: number) => PyValue) | undefined;
   record?: string | undefined;
   persistentLoad?: ((pid: PyValue) => PyValue) | undefined;
 }

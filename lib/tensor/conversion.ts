@@ -10,7 +10,10 @@ import { isContiguous, listOf, numelOf } from './geometry';
 import { MemoryBytes, MetaBytes } from './storage';
 
 function arrayType(dtype: DType): NonNullable<DType['array']> {
-  if (!dtype.array) throw new CheckpointError('UNSUPPORTED', `no array stands for ${dtype.name}`, { hint: 'toBytes() gives the bytes' });
+  if (!dtype.array)
+    throw new CheckpointError('UNSUPPORTED', `no array stands for ${dtype.name}`, {
+      hint: 'toBytes() gives the bytes',
+    });
   return dtype.array;
 }
 
@@ -29,7 +32,9 @@ export function arrayView(source: Source): TypedArray {
   const bytes = viewOfPart(source, byteOffset, byteLength);
   // Windows of a file begin at pages, so that only files with unaligned records come here.
   if (bytes.byteOffset % ArrayType.BYTES_PER_ELEMENT !== 0) {
-    throw new CheckpointError('UNSUPPORTED', `the tensor is not aligned in memory for ${dtype.name}`, { hint: 'toTypedArray() copies' });
+    throw new CheckpointError('UNSUPPORTED', `the tensor is not aligned in memory for ${dtype.name}`, {
+      hint: 'toTypedArray() copies',
+    });
   }
   return new ArrayType(bytes.buffer, bytes.byteOffset, byteLength / ArrayType.BYTES_PER_ELEMENT);
 }
@@ -66,7 +71,8 @@ export function toFloat32(source: Source, into?: Float32Array): Float32Array {
   const { dtype } = source;
   const { kernel } = dtype;
   const numel = numelOf(source.shape);
-  if (kernel === undefined) throw new TypeError(`${dtype.name} does not convert to float32; toTypedArray() gives its own elements`);
+  if (kernel === undefined)
+    throw new TypeError(`${dtype.name} does not convert to float32; toTypedArray() gives its own elements`);
   const target = into ?? freshFloats(numel);
   if (target.length !== numel) throw new RangeError(`the target has ${target.length} elements, the tensor ${numel}`);
   if (isContiguous(source.shape, source.stride) && !source.neg) {
@@ -114,7 +120,11 @@ export function castTo(source: Source, dtype: DType): Elements {
   if (source.storage.isMeta) return { dtype, shape, bytes: new MetaBytes(byteLength) };
   if (dtype === DType.float32 && source.dtype.kernel !== undefined) {
     const floats = toFloat32(source);
-    return { dtype, shape, bytes: new MemoryBytes(new Uint8Array(floats.buffer, floats.byteOffset, floats.byteLength)) };
+    return {
+      dtype,
+      shape,
+      bytes: new MemoryBytes(new Uint8Array(floats.buffer, floats.byteOffset, floats.byteLength)),
+    };
   }
   const target = freshBytes(byteLength);
   for (const { start, numel, bytes } of gatherBlocks(source)) {
@@ -148,7 +158,11 @@ function sameElements(a: DType, b: DType): SameElements {
   if (a === b && isNumbers) {
     const ArrayType = a.array as typeof Float64Array;
     // Pieces begin at the start of their buffers.
-    return (x, y) => sameNumbers(new ArrayType(x.buffer, 0, x.length / ArrayType.BYTES_PER_ELEMENT), new ArrayType(y.buffer, 0, y.length / ArrayType.BYTES_PER_ELEMENT));
+    return (x, y) =>
+      sameNumbers(
+        new ArrayType(x.buffer, 0, x.length / ArrayType.BYTES_PER_ELEMENT),
+        new ArrayType(y.buffer, 0, y.length / ArrayType.BYTES_PER_ELEMENT),
+      );
   }
   const first = elementAccess(a);
   const second = elementAccess(b);

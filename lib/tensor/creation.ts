@@ -41,7 +41,11 @@ const ARRAY_DTYPES: Record<string, DType> = {
 };
 
 /** Elements over a typed array: shared where its bytes are the dtype's own, else cast. */
-export function elementsOf(array: ArrayBufferView, wanted: DType | undefined, wantedShape: readonly number[] | undefined): Elements {
+export function elementsOf(
+  array: ArrayBufferView,
+  wanted: DType | undefined,
+  wantedShape: readonly number[] | undefined,
+): Elements {
   const kind = Object.prototype.toString.call(array).slice(8, -1);
   const own = ARRAY_DTYPES[kind];
   if (!own) throw new TypeError(`a tensor is made from a typed array or nested arrays, not from a ${kind}`);
@@ -49,14 +53,16 @@ export function elementsOf(array: ArrayBufferView, wanted: DType | undefined, wa
   const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
   const count = array.byteLength / own.itemsize;
   // Half types are shown as Uint16Array on hosts without Float16Array, and are taken as that everywhere.
-  const isBits = dtype.array?.name === kind || (kind === 'Uint16Array' && dtype.swapWidth === 2 && dtype.kind !== 'int');
+  const isBits =
+    dtype.array?.name === kind || (kind === 'Uint16Array' && dtype.swapWidth === 2 && dtype.kind !== 'int');
   if (isBits) {
     const perElement = dtype.arrayPerElement;
     const numel = (count / perElement) * dtype.elementsPerByte;
     const shape = shapeFor(numel, wantedShape, dtype);
     return { dtype, shape, bytes: new MemoryBytes(bytes) };
   }
-  if (dtype.kind === 'quantized' || dtype.kind === 'bits') throw new TypeError(`${kind} does not hold elements of ${dtype.name}`);
+  if (dtype.kind === 'quantized' || dtype.kind === 'bits')
+    throw new TypeError(`${kind} does not hold elements of ${dtype.name}`);
   // Numbers for a complex dtype come in pairs, whatever array they are in.
   const pairs = dtype.isComplex ? 2 : 1;
   const shape = shapeFor(count / pairs, wantedShape, dtype);
@@ -74,13 +80,19 @@ function partOf(dtype: DType): DType {
 function shapeFor(numel: number, wanted: readonly number[] | undefined, dtype: DType): readonly number[] {
   const shape = wanted ? shapeOf(wanted) : [numel];
   // The bytes of packed elements may end in unused bits.
-  const fits = dtype.elementsPerByte > 1 ? dtype.byteLength(numelOf(shape)) === dtype.byteLength(numel) : numelOf(shape) === numel;
-  if (!fits || !Number.isSafeInteger(numel)) throw new RangeError(`shape '${listOf(shape)}' is invalid for input of size ${numel}`);
+  const fits =
+    dtype.elementsPerByte > 1 ? dtype.byteLength(numelOf(shape)) === dtype.byteLength(numel) : numelOf(shape) === numel;
+  if (!fits || !Number.isSafeInteger(numel))
+    throw new RangeError(`shape '${listOf(shape)}' is invalid for input of size ${numel}`);
   return shape;
 }
 
 /** Elements copied from nested arrays, which must be even. */
-export function fromNested(data: NestedArray, wanted: DType | undefined, wantedShape: readonly number[] | undefined): Elements {
+export function fromNested(
+  data: NestedArray,
+  wanted: DType | undefined,
+  wantedShape: readonly number[] | undefined,
+): Elements {
   const found: number[] = [];
   for (let level = data; Array.isArray(level); level = level[0] as NestedArray) {
     found.push(level.length);
@@ -89,14 +101,19 @@ export function fromNested(data: NestedArray, wanted: DType | undefined, wantedS
   const flat: Scalar[] = [];
   flatten(data, found, 0, flat);
   const dtype = wanted ?? dtypeOf(flat);
-  if (dtype.kind === 'quantized' || dtype.kind === 'bits') throw new TypeError(`a tensor of ${dtype.name} is not made from numbers`);
-  const paired = dtype.isComplex && found.length > 0 && flat.length > 0 && !flat.some((value) => value instanceof Complex);
+  if (dtype.kind === 'quantized' || dtype.kind === 'bits')
+    throw new TypeError(`a tensor of ${dtype.name} is not made from numbers`);
+  const paired =
+    dtype.isComplex && found.length > 0 && flat.length > 0 && !flat.some((value) => value instanceof Complex);
   if (paired && found.at(-1) !== 2) {
-    throw new RangeError(`numbers for ${dtype.name} come in pairs [re, im], the innermost arrays have ${String(found.at(-1))}`);
+    throw new RangeError(
+      `numbers for ${dtype.name} come in pairs [re, im], the innermost arrays have ${String(found.at(-1))}`,
+    );
   }
   const values = paired ? pairUp(flat) : flat;
   const shape = wantedShape ? shapeOf(wantedShape) : paired ? found.slice(0, -1) : found;
-  if (numelOf(shape) !== values.length) throw new RangeError(`shape '${listOf(shape)}' is invalid for input of size ${values.length}`);
+  if (numelOf(shape) !== values.length)
+    throw new RangeError(`shape '${listOf(shape)}' is invalid for input of size ${values.length}`);
   const bytes = freshBytes(dtype.byteLength(values.length));
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const access = elementAccess(dtype);
@@ -116,19 +133,25 @@ function pairUp(flat: readonly Scalar[]): Complex[] {
 
 function flatten(data: NestedArray, shape: readonly number[], dim: number, flat: Scalar[]): void {
   if (dim === shape.length) {
-    if (Array.isArray(data)) throw new RangeError(`expected a number at dim ${dim} (got a sequence of length ${data.length})`);
-    if (!isScalar(data)) throw new TypeError(`an element of a tensor cannot be ${data === null ? 'null' : typeof data}`);
+    if (Array.isArray(data))
+      throw new RangeError(`expected a number at dim ${dim} (got a sequence of length ${data.length})`);
+    if (!isScalar(data))
+      throw new TypeError(`an element of a tensor cannot be ${data === null ? 'null' : typeof data}`);
     flat.push(data);
     return;
   }
   const expected = shape[dim]!;
-  if (!Array.isArray(data)) throw new RangeError(`expected sequence of length ${expected} at dim ${dim} (got a number)`);
-  if (data.length !== expected) throw new RangeError(`expected sequence of length ${expected} at dim ${dim} (got ${data.length})`);
+  if (!Array.isArray(data))
+    throw new RangeError(`expected sequence of length ${expected} at dim ${dim} (got a number)`);
+  if (data.length !== expected)
+    throw new RangeError(`expected sequence of length ${expected} at dim ${dim} (got ${data.length})`);
   for (const item of data as readonly NestedArray[]) flatten(item, shape, dim + 1, flat);
 }
 
 function isScalar(value: unknown): value is Scalar {
-  return typeof value === 'number' || typeof value === 'bigint' || typeof value === 'boolean' || value instanceof Complex;
+  return (
+    typeof value === 'number' || typeof value === 'bigint' || typeof value === 'boolean' || value instanceof Complex
+  );
 }
 
 /** The widest kind among the values: Complex, then numbers, then bigints, then booleans; no values are float32. */
@@ -145,7 +168,8 @@ export function filled(shape: readonly number[], value: Scalar, dtype: DType): E
   elementAccess(dtype).write(new DataView(pattern.buffer), 0, integral(value, dtype));
   if (bytes.length > 0) bytes.set(pattern);
   // Each copy doubles what is filled. `allocate` need not clear its memory, so that zeros are written too.
-  for (let done = pattern.length; done < bytes.length; done *= 2) bytes.copyWithin(done, 0, Math.min(done, bytes.length - done));
+  for (let done = pattern.length; done < bytes.length; done *= 2)
+    bytes.copyWithin(done, 0, Math.min(done, bytes.length - done));
   return { dtype, shape, bytes: new MemoryBytes(bytes) };
 }
 

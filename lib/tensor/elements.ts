@@ -40,8 +40,14 @@ function makeAccess(dtype: DType): ElementAccess {
         return { read: (v, at) => v.getFloat32(at, true), write: (v, at, x) => v.setFloat32(at, toSingle(x), true) };
       }
       return dtype.itemsize === 2
-        ? { read: (v, at) => codec.decode(v.getUint16(at, true)), write: (v, at, x) => v.setUint16(at, codec.encode(toSingle(x)), true) }
-        : { read: (v, at) => codec.decode(v.getUint8(at)), write: (v, at, x) => v.setUint8(at, codec.encode(toSingle(x))) };
+        ? {
+            read: (v, at) => codec.decode(v.getUint16(at, true)),
+            write: (v, at, x) => v.setUint16(at, codec.encode(toSingle(x)), true),
+          }
+        : {
+            read: (v, at) => codec.decode(v.getUint8(at)),
+            write: (v, at, x) => v.setUint8(at, codec.encode(toSingle(x))),
+          };
     case 'complex':
       return complexAccess(dtype);
     case 'bool':

@@ -25,13 +25,17 @@ const BLOCK_ELEMENTS = 1 << 18;
 const SMALL_ELEMENTS = 64;
 /** From here on memory comes from native code, which knows huge pages. */
 const LARGE_BYTES = 1 << 20;
+/** What a strided window spans of a file that is not mapped is read whole up to here: scattered reads cost far more. */
+const COVERING_BYTES = 32 << 20;
 /** Single elements of a file are read in pages of this size. */
 const PAGE_BYTES = 4096;
 
 /** New memory; ARRAY_TOO_LARGE where the host has no array of this length. */
 export function freshBytes(byteLength: number): Uint8Array {
   try {
-    return byteLength >= LARGE_BYTES ? new Uint8Array(native({}, (addon) => addon.allocate(byteLength))) : new Uint8Array(byteLength);
+    return byteLength >= LARGE_BYTES
+      ? new Uint8Array(native({}, (addon) => addon.allocate(byteLength)))
+      : new Uint8Array(byteLength);
   } catch (error) {
     if (error instanceof CheckpointError && error.code !== 'ARRAY_TOO_LARGE') throw error;
     throw tooLarge(byteLength);
@@ -63,7 +67,10 @@ function readSpan(span: Span, byteOffset: number, target: Uint8Array): void {
   }
   // Bounds were proved when the tensor was made; only memory that was detached since is shorter.
   if (count !== target.length) {
-    throw new CheckpointError('TRUNCATED', `${count} of ${target.length} bytes are left at byte ${byteOffset} of the storage`);
+    throw new CheckpointError(
+      'TRUNCATED',
+      `${count} of ${target.length} bytes are left at byte ${byteOffset} of the storage`,
+    );
   }
 }
 
@@ -87,10 +94,24 @@ function gatherBlock(span: Span, dtype: DType, block: Block, target: Uint8Array)
       from = advance(index, shape, stride, from);
     }
   } else {
-    const ofShape = Float64Array.from(shape);
-    const ofStride = Float64Array.from(stride);
-    native({}, (addon) => addon.gather(span, itemsize, ofShape, ofStride, storageOffset, target));
+    const covered = coveringBytes(span, itemsize, block);
+    const from = covered ?? span;
+    const first = covered ? 0 : storageOffset;
+    native({}, (addon) =>
+      addon.gather(from, itemsize, Float64Array.from(shape), Float64Array.from(stride), first, target),
+    );
   }
+}
+
+/** From the first element to the last, in memory, where that beats reading them one by one. */
+function coveringBytes(span: Span, itemsize: number, { shape, stride, storageOffset }: Block): Uint8Array | undefined {
+  if (span instanceof Uint8Array) return undefined;
+  const last = shape.reduce((sum, size, d) => sum + (size - 1) * stride[d]!, 0);
+  const byteLength = (last + 1) * itemsize;
+  if (byteLength > COVERING_BYTES || native({}, (addon) => addon.fileInfo(span[0]).mapped)) return undefined;
+  const bytes = new Uint8Array(byteLength);
+  readSpan(span, storageOffset * itemsize, bytes);
+  return bytes;
 }
 
 /** The storage element after `from` in C order; `index` is moved along and wraps at the end. */
@@ -164,7 +185,8 @@ function applyLazyBits({ dtype, conj, neg }: Source, bytes: Uint8Array): void {
   if (!neg && !(conj && dtype.isComplex)) return;
   const access = elementAccess(dtype);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (let at = 0; at < bytes.length; at += dtype.itemsize) access.write(view, at, lazily(access.read(view, at), conj, neg));
+  for (let at = 0; at < bytes.length; at += dtype.itemsize)
+    access.write(view, at, lazily(access.read(view, at), conj, neg));
 }
 
 function lazily(value: Scalar, conj: boolean, neg: boolean): Scalar {
@@ -238,7 +260,10 @@ export class ElementReader {
 export function numbersOf(source: Source): number[] {
   const byteLength = source.dtype.byteLength(numelOf(source.shape));
   if (byteLength > source.storage.nbytes) {
-    throw new CheckpointError('TENSOR_CORRUPT', `${byteLength} bytes of indices in a storage of ${source.storage.nbytes} bytes`);
+    throw new CheckpointError(
+      'TENSOR_CORRUPT',
+      `${byteLength} bytes of indices in a storage of ${source.storage.nbytes} bytes`,
+    );
   }
   const numbers: number[] = [];
   new ElementReader(source).each((value) => numbers.push(Number(value)));

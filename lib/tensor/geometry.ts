@@ -71,7 +71,8 @@ export function checkBounds(
     const size = shape[d]!;
     const step = stride[d]!;
     if (!isCount(size)) corrupt(`Trying to create tensor with negative dimension ${size}: ${listOf(shape)}`);
-    if (!isCount(step)) corrupt(`as_strided: Negative strides are not supported at the moment, got strides: ${listOf(stride)}`);
+    if (!isCount(step))
+      corrupt(`as_strided: Negative strides are not supported at the moment, got strides: ${listOf(stride)}`);
     if (size === 0) empty = true;
     numel *= size;
     // Products may round, but never from above 2^53 to below it: a rounded sum stays out of bounds.
@@ -99,9 +100,18 @@ function corrupt(what: string): never {
 export function wrapDim(dim: number, ndim: number): number {
   const count = Math.max(ndim, 1);
   if (!Number.isInteger(dim) || dim < -count || dim >= count) {
-    throw new RangeError(`Dimension out of range (expected to be in range of [${-count}, ${count - 1}], but got ${dim})`);
+    throw new RangeError(
+      `Dimension out of range (expected to be in range of [${-count}, ${count - 1}], but got ${dim})`,
+    );
   }
   return dim < 0 ? dim + count : dim;
+}
+
+/** A shape, or dimensions, as separate arguments or as one array. */
+export type Dims = readonly number[] | readonly [readonly number[]];
+
+export function dimsOf(dims: Dims): readonly number[] {
+  return Array.isArray(dims[0]) ? (dims[0] as readonly number[]) : (dims as readonly number[]);
 }
 
 /** The shape with its one `-1` filled in so that it has `numel` elements. */
@@ -135,7 +145,11 @@ export function inferShape(wanted: readonly number[], numel: number): number[] {
 }
 
 /** The strides that show the same elements under `target` without a copy; undefined when there are none. */
-export function viewStride(shape: readonly number[], stride: readonly number[], target: readonly number[]): number[] | undefined {
+export function viewStride(
+  shape: readonly number[],
+  stride: readonly number[],
+  target: readonly number[],
+): number[] | undefined {
   const numel = numelOf(shape);
   if (numel === 0) return String(shape) === String(target) ? [...stride] : contiguousStride(target);
   if (shape.length === 0) return target.map(() => 1);
@@ -181,7 +195,9 @@ export function expandStride(
   for (const [d, wanted] of target.entries()) {
     const own = d < added ? 1 : shape[d - added]!;
     if (wanted === -1 && d < added) {
-      throw new RangeError(`The expanded size of the tensor (-1) isn't allowed in a leading, non-existing dimension ${d}`);
+      throw new RangeError(
+        `The expanded size of the tensor (-1) isn't allowed in a leading, non-existing dimension ${d}`,
+      );
     }
     const size = wanted === -1 ? own : wanted;
     if (size !== own && own !== 1) {
@@ -201,6 +217,48 @@ export interface Window {
   readonly shape: readonly number[];
   readonly stride: readonly number[];
   readonly storageOffset: number;
+}
+
+type View = Pick<Window, 'shape' | 'stride' | 'storageOffset'>;
+
+/** One index along a dimension, which is gone in the result. */
+export function selected({ shape, stride, storageOffset }: View, dim: number, index: number): View {
+  if (shape.length === 0) throw new RangeError('select() cannot be applied to a 0-dim tensor.');
+  const d = wrapDim(dim, shape.length);
+  const size = shape[d]!;
+  if (!Number.isInteger(index) || index < -size || index >= size) {
+    throw new RangeError(`select(): index ${index} out of range for tensor of size ${listOf(shape)} at dimension ${d}`);
+  }
+  const step = stride[d]! * (index < 0 ? index + size : index);
+  return { shape: shape.toSpliced(d, 1), stride: stride.toSpliced(d, 1), storageOffset: storageOffset + step };
+}
+
+/** `length` indices from `start` on along a dimension. */
+export function narrowed({ shape, stride, storageOffset }: View, dim: number, start: number, length: number): View {
+  if (shape.length === 0) throw new RangeError('narrow() cannot be applied to a 0-dim tensor.');
+  if (!Number.isInteger(length) || length < 0) throw new RangeError('narrow(): length must be non-negative.');
+  const d = wrapDim(dim, shape.length);
+  const size = shape[d]!;
+  if (!Number.isInteger(start) || start < -size || start > size) {
+    throw new RangeError(`start out of range (expected to be in range of [${-size}, ${size}], but got ${start})`);
+  }
+  const from = start < 0 ? start + size : start;
+  if (from + length > size) {
+    throw new RangeError(`start (${from}) + length (${length}) exceeds dimension size (${size}).`);
+  }
+  return { shape: shape.with(d, length), stride, storageOffset: storageOffset + from * stride[d]! };
+}
+
+/** An order of all dimensions, counted from the front. */
+export function permutation(order: readonly number[], ndim: number): number[] {
+  if (order.length !== ndim) {
+    throw new RangeError(
+      `permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired ordering of dimensions i.e. input.dim() = ${ndim} is not equal to len(dims) = ${order.length}`,
+    );
+  }
+  const wrapped = order.map((d) => wrapDim(d, ndim));
+  if (new Set(wrapped).size !== wrapped.length) throw new RangeError('permute(): duplicate dims are not allowed.');
+  return wrapped;
 }
 
 export interface Block {
@@ -224,7 +282,13 @@ export function* blocks(
   const numel = numelOf(window.shape);
   if (numel === 0) return;
   yield* cut(
-    { shape: flat ? [numel] : window.shape, stride: flat ? [1] : window.stride, storageOffset: window.storageOffset, start: 0, numel },
+    {
+      shape: flat ? [numel] : window.shape,
+      stride: flat ? [1] : window.stride,
+      storageOffset: window.storageOffset,
+      start: 0,
+      numel,
+    },
     Math.max(1, maxElements),
   );
 }

@@ -57,7 +57,8 @@ function decode({ exponentBits, mantissaBits, bias, codes, nan }: MiniFloat, bit
   const exponent = Math.floor(magnitude / 2 ** mantissaBits);
   const mantissa = magnitude % 2 ** mantissaBits;
   const sign = bits >= signBit ? -1 : 1;
-  if (codes === 'ieee' && exponent === 2 ** exponentBits - 1) return mantissa ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+  if (codes === 'ieee' && exponent === 2 ** exponentBits - 1)
+    return mantissa ? Number.NaN : sign * Number.POSITIVE_INFINITY;
   if (codes === 'fn' && magnitude === nan) return Number.NaN;
   if (codes === 'fnuz' && bits === nan) return Number.NaN;
   const step = 2 ** (Math.max(exponent, 1) - bias - mantissaBits);

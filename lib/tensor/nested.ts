@@ -53,7 +53,11 @@ export class NestedTensor {
         `nested tensor: sizes ${listOf(sizes.shape)}, strides ${listOf(strides.shape)} and offsets ${listOf(storageOffsets.shape)} do not fit`,
       );
     }
-    const [allSizes, allStrides, offsets] = [sizes, strides, storageOffsets].map(numbersOf) as [number[], number[], number[]];
+    const [allSizes, allStrides, offsets] = [sizes, strides, storageOffsets].map(numbersOf) as [
+      number[],
+      number[],
+      number[],
+    ];
     // Without dimensions the sizes hold no numbers that would bound the count; the offsets always do.
     return Array.from({ length: count }, (_, i) => {
       const shape = allSizes.slice(i * ndim, (i + 1) * ndim);

@@ -41,16 +41,26 @@ export const printOptions: PrintOptions = { ...DEFAULTS };
  * How tensors print from now on, as `torch.set_printoptions`: a profile first, then what is given beside it. `sciMode`
  * goes back to automatic with every call that does not name it.
  */
-export function setPrintOptions(options: Partial<PrintOptions> & { profile?: 'default' | 'short' | 'full' } = {}): void {
+export function setPrintOptions(
+  options: Partial<PrintOptions> & { profile?: 'default' | 'short' | 'full' } = {},
+): void {
   const { profile, ...given } = options;
-  if (profile !== undefined && !(profile in PROFILES)) throw new TypeError(`no print profile is called ${String(profile)}`);
-  const next = { ...printOptions, ...(profile && PROFILES[profile]), ...withoutUndefined(given), sciMode: given.sciMode };
+  if (profile !== undefined && !(profile in PROFILES))
+    throw new TypeError(`no print profile is called ${String(profile)}`);
+  const next = {
+    ...printOptions,
+    ...(profile && PROFILES[profile]),
+    ...withoutUndefined(given),
+    sciMode: given.sciMode,
+  };
   if (!Number.isInteger(next.precision) || next.precision < 0 || next.precision > 99) {
     throw new RangeError(`precision ${next.precision} is not an integer from 0 to 99`);
   }
-  if (!Number.isInteger(next.edgeitems) || next.edgeitems < 0) throw new RangeError(`edgeitems ${next.edgeitems} is not a count`);
+  if (!Number.isInteger(next.edgeitems) || next.edgeitems < 0)
+    throw new RangeError(`edgeitems ${next.edgeitems} is not a count`);
   if (!(next.threshold >= 0)) throw new RangeError(`threshold ${next.threshold} is not a count`);
-  if (!Number.isInteger(next.linewidth) || next.linewidth < 1) throw new RangeError(`linewidth ${next.linewidth} is not positive`);
+  if (!Number.isInteger(next.linewidth) || next.linewidth < 1)
+    throw new RangeError(`linewidth ${next.linewidth} is not positive`);
   Object.assign(printOptions, next);
 }
 
@@ -116,12 +126,22 @@ interface ElementWriter {
 function elementWriter(values: readonly Scalar[], dtype: DType): ElementWriter {
   if (!dtype.isComplex) {
     const floating = dtype.isFloatingPoint || dtype.kind === 'quantized' || dtype === DType.float4_e2m1fn_x2;
-    const formatter = new Formatter(values, floating, dtype === DType.float8_e8m0fnu ? isNonzeroFiniteScale : undefined);
+    const formatter = new Formatter(
+      values,
+      floating,
+      dtype === DType.float8_e8m0fnu ? isNonzeroFiniteScale : undefined,
+    );
     return { write: (value) => formatter.format(value), width: formatter.width + 2 };
   }
   const parts = values as readonly Complex[];
-  const real = new Formatter(parts.map((value) => value.re), true);
-  const imaginary = new Formatter(parts.map((value) => value.im), true);
+  const real = new Formatter(
+    parts.map((value) => value.re),
+    true,
+  );
+  const imaginary = new Formatter(
+    parts.map((value) => value.im),
+    true,
+  );
   return {
     write: (value) => {
       const { re, im } = value as Complex;

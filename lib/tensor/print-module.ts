@@ -14,7 +14,11 @@ export function collapse(children: readonly (readonly [key: string, text: string
 }
 
 /** `repr(module)`: its name, what `extra_repr` gives, and its children by key, indented. */
-export function moduleText(name: string, extra: string, children: readonly (readonly [key: string, text: string])[]): string {
+export function moduleText(
+  name: string,
+  extra: string,
+  children: readonly (readonly [key: string, text: string])[],
+): string {
   const extraLines = extra === '' ? [] : extra.split('\n');
   if (children.length === 0 && extraLines.length <= 1) return `${name}(${extra})`;
   const lines = [...extraLines, ...children.map(([key, child]) => `(${key}): ${child.replaceAll('\n', '\n  ')}`)];

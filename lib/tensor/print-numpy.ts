@@ -12,8 +12,20 @@ const EDGE_ITEMS = 3;
 const LINE_WIDTH = 75;
 
 const KINDS: Record<string, string> = {
-  b1: 'bool', i1: 'int8', i2: 'int16', i4: 'int32', i8: 'int64', u1: 'uint8', u2: 'uint16', u4: 'uint32', u8: 'uint64',
-  f2: 'float16', f4: 'float32', f8: 'float64', c8: 'complex64', c16: 'complex128',
+  b1: 'bool',
+  i1: 'int8',
+  i2: 'int16',
+  i4: 'int32',
+  i8: 'int64',
+  u1: 'uint8',
+  u2: 'uint16',
+  u4: 'uint32',
+  u8: 'uint64',
+  f2: 'float16',
+  f4: 'float32',
+  f8: 'float64',
+  c8: 'complex64',
+  c16: 'complex128',
 };
 /** From this power of ten on, scalars of a float of so many bytes have an exponent. */
 const WHOLE_EXPONENT: Record<number, number> = { 2: 3, 4: 6, 8: 16 };
@@ -38,7 +50,9 @@ function shortestDigits(value: number, bytes: number): [mantissa: string, expone
     const round = rounder(bytes);
     for (let digits = 0; digits < 9; digits++) {
       // Of two that are equally near the even one is taken, unless only the other leads back to the number.
-      const found = [exponential(value, digits), value.toExponential(digits)].find((near) => round(Number(near)) === value);
+      const found = [exponential(value, digits), value.toExponential(digits)].find(
+        (near) => round(Number(near)) === value,
+      );
       if (found === undefined) continue;
       text = found;
       break;
@@ -65,7 +79,8 @@ export function numpyScalarText(scalar: NumpyScalar): string {
   }
   if (name) return `np.${name}(${String(value)})`;
   if (typeof value === 'string') return `np.str_(${stringRepr(value)})`;
-  if (value instanceof Uint8Array) return scalar.dtype.includes('S') ? `np.bytes_(${bytesRepr(trimZeros(value))})` : `np.void(${bytesRepr(value)})`;
+  if (value instanceof Uint8Array)
+    return scalar.dtype.includes('S') ? `np.bytes_(${bytesRepr(trimZeros(value))})` : `np.void(${bytesRepr(value)})`;
   return `np.array(${String(value)}, dtype='${scalar.dtype}')`;
 }
 
@@ -102,7 +117,8 @@ function arrayBody(array: NdArray, summarize: boolean): string {
   const little = array.dtype.replace(/^>/, '<');
   const values: PyValue[] = [];
   const visit = (dim: number, at: number): void => {
-    if (dim === shape.length) values.push(new NumpyScalar(little, bytes.subarray(at * itemsize, (at + 1) * itemsize)).item());
+    if (dim === shape.length)
+      values.push(new NumpyScalar(little, bytes.subarray(at * itemsize, (at + 1) * itemsize)).item());
     else for (const i of shown[dim]!) visit(dim + 1, at * shape[dim]! + i);
   };
   visit(0, 0);
@@ -140,8 +156,15 @@ function formatAll(values: readonly PyValue[], dtype: string, isScalar: boolean)
   if (kind.startsWith('c')) {
     const parts = values as Complex[];
     const bytes = Number(kind.slice(1)) / 2;
-    const re = formatFloats(parts.map((value) => value.re), bytes);
-    const im = formatFloats(parts.map((value) => value.im), bytes, true);
+    const re = formatFloats(
+      parts.map((value) => value.re),
+      bytes,
+    );
+    const im = formatFloats(
+      parts.map((value) => value.im),
+      bytes,
+      true,
+    );
     // The j goes before the padding of the imaginary part.
     return re.map((real, i) => real + im[i]!.replace(/(\s*)$/, 'j$1'));
   }
@@ -171,7 +194,10 @@ function formatFloats(values: readonly number[], bytes: number, forceSign = fals
   const cut = (value: number): string => {
     const [mantissa, exponent] = shortestDigits(Math.abs(value), bytes);
     if (isExponent) {
-      const digits = mantissa.length - 2 > PRECISION ? exponential(Math.abs(value), PRECISION) : `${mantissa}${mantissa.includes('.') ? '' : '.'}e${exponent}`;
+      const digits =
+        mantissa.length - 2 > PRECISION
+          ? exponential(Math.abs(value), PRECISION)
+          : `${mantissa}${mantissa.includes('.') ? '' : '.'}e${exponent}`;
       const [head, tail] = digits.split('e') as [string, string];
       return `${head.includes('.') ? head.replace(/0+$/, '') : `${head}.`}e${Number(tail)}`;
     }
@@ -196,7 +222,11 @@ function formatFloats(values: readonly number[], bytes: number, forceSign = fals
 }
 
 /** Each gets as many digits as the longest of the shortest forms has. */
-function formatExponents(values: readonly number[], texts: readonly string[], sign: (value: number) => string): string[] {
+function formatExponents(
+  values: readonly number[],
+  texts: readonly string[],
+  sign: (value: number) => string,
+): string[] {
   const parts = texts.map((item) => item.split('e') as [string, string]);
   const digits = Math.max(0, ...parts.map(([head]) => (head ? head.length - head.indexOf('.') - 1 : 0)));
   const exponents = Math.max(2, ...parts.map(([, tail]) => (tail ?? '').replace('-', '').length));
@@ -205,7 +235,10 @@ function formatExponents(values: readonly number[], texts: readonly string[], si
     const [own, ownTail] = parts[i]!;
     // Shortest digits of the full length stay as they are, more are those of the exact value.
     const isFull = own.length - own.indexOf('.') - 1 === digits;
-    const [head, tail] = (isFull ? `${own}e${ownTail}` : exponential(Math.abs(value), digits)).split('e') as [string, string];
+    const [head, tail] = (isFull ? `${own}e${ownTail}` : exponential(Math.abs(value), digits)).split('e') as [
+      string,
+      string,
+    ];
     const exponent = tail.replace(/^[+-]/, '').padStart(exponents, '0');
     return `${sign(value)}${head}${head.includes('.') ? '' : '.'}e${tail.startsWith('-') ? '-' : '+'}${exponent}`;
   });

@@ -20,7 +20,9 @@ export function knownText(object: PyObject): string | undefined {
     case 'datetime.date':
       return dateText(object.global, args);
     case 'datetime.timedelta': {
-      const units = ['days', 'seconds', 'microseconds'].map((unit, i) => [unit, args[i]] as const).filter(([, value]) => value);
+      const units = ['days', 'seconds', 'microseconds']
+        .map((unit, i) => [unit, args[i]] as const)
+        .filter(([, value]) => value);
       return `datetime.timedelta(${units.map(([unit, value]) => `${unit}=${String(value)}`).join(', ') || '0'})`;
     }
     case 'pathlib.PosixPath':

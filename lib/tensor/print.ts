@@ -51,7 +51,8 @@ export function tensorText(tensor: AnyTensor): string {
 /** The class name of a tensor subclass; PyTorch's own classes print as plain tensors. */
 function subclassName(tensor: Tensor): string | undefined {
   const global = tensor.pythonType?.global;
-  if (global === undefined || /^torch\.(_tensor\.)?Tensor$|^torch\.nn\.parameter\.Parameter$/.test(global)) return undefined;
+  if (global === undefined || /^torch\.(_tensor\.)?Tensor$|^torch\.nn\.parameter\.Parameter$/.test(global))
+    return undefined;
   return global.slice(global.lastIndexOf('.') + 1);
 }
 
@@ -67,13 +68,19 @@ function bodyOrUndefined(tensor: Tensor, indent: number): string | undefined {
 
 /** The storage's tag, which in a broken file may be no device. */
 function deviceSuffix(tensor: AnyTensor): string[] {
-  const strided = tensor instanceof Tensor ? tensor : tensor instanceof SparseTensor ? tensor.components.values : tensor.components.buffer;
+  const strided =
+    tensor instanceof Tensor
+      ? tensor
+      : tensor instanceof SparseTensor
+        ? tensor.components.values
+        : tensor.components.buffer;
   const { location } = strided.storage;
   return location === 'cpu' ? [] : [`device='${location}'`];
 }
 
 function dtypeSuffix(dtype: DType): string[] {
-  const isDefault = dtype === DType.float32 || dtype === DType.complex64 || dtype === DType.int64 || dtype === DType.bool;
+  const isDefault =
+    dtype === DType.float32 || dtype === DType.complex64 || dtype === DType.int64 || dtype === DType.bool;
   return isDefault ? [] : [`dtype=${dtype}`];
 }
 
@@ -111,8 +118,14 @@ function sparseText(tensor: SparseTensor): string {
   const parts: [string, Tensor][] = isCoo
     ? [['indices', components.indices]]
     : 'crowIndices' in components
-      ? [['crow_indices', components.crowIndices], ['col_indices', components.colIndices]]
-      : [['ccol_indices', components.ccolIndices], ['row_indices', components.rowIndices]];
+      ? [
+          ['crow_indices', components.crowIndices],
+          ['col_indices', components.colIndices],
+        ]
+      : [
+          ['ccol_indices', components.ccolIndices],
+          ['row_indices', components.rowIndices],
+        ];
   parts.push(['values', components.values]);
   const texts = parts.map(([name, part]) => partText(`${name}=tensor(`, part, prefix.length));
   if (tensor.layout !== Layout.strided) suffixes.push(`layout=${tensor.layout}`);

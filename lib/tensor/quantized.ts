@@ -83,7 +83,8 @@ export class QuantizedTensor extends Tensor {
     const { kernel } = this.dtype;
     if ('scale' in quantizer && kernel !== undefined) {
       const source = isContiguous(this.shape, this.stride) ? contiguousSpan(this) : gather(this);
-      if (numel > 0) native({}, (addon) => addon.dequantize(kernel, source, target, quantizer.scale, quantizer.zeroPoint));
+      if (numel > 0)
+        native({}, (addon) => addon.dequantize(kernel, source, target, quantizer.scale, quantizer.zeroPoint));
       return target;
     }
     const value = this.valueReader();
@@ -140,10 +141,20 @@ export class QuantizedTensor extends Tensor {
 
   /** True when integers, shape, dtype and quantization are all the same. */
   override equal(other: Tensor): boolean {
-    return other instanceof QuantizedTensor && this.dtype === other.dtype && sameQuantizer(this.quantizer, other.quantizer) && super.equal(other);
+    return (
+      other instanceof QuantizedTensor &&
+      this.dtype === other.dtype &&
+      sameQuantizer(this.quantizer, other.quantizer) &&
+      super.equal(other)
+    );
   }
 
-  protected override like(storage: Storage, shape: readonly number[], stride: readonly number[], storageOffset: number): Tensor {
+  protected override like(
+    storage: Storage,
+    shape: readonly number[],
+    stride: readonly number[],
+    storageOffset: number,
+  ): Tensor {
     if ('scales' in this.quantizer && String(shape) !== String(this.shape)) {
       throw new CheckpointError('UNSUPPORTED', 'Setting strides is possible only on uniformly quantized tensor', {
         hint: 'dequantize() first',

@@ -75,7 +75,12 @@ export class SparseTensor {
   /** Stored elements, or blocks of them, in each batch. */
   get nnz(): number {
     const { components } = this;
-    const last = 'indices' in components ? components.indices : 'colIndices' in components ? components.colIndices : components.rowIndices;
+    const last =
+      'indices' in components
+        ? components.indices
+        : 'colIndices' in components
+          ? components.colIndices
+          : components.rowIndices;
     return last.shape.at(-1) ?? 0;
   }
 
@@ -94,7 +99,8 @@ export class SparseTensor {
     const sparseDims = indices.ndim === 2 ? indices.shape[0]! : -1;
     const inner = this.shape.slice(sparseDims);
     const fits = sparseDims >= 0 && sparseDims <= this.ndim && String(values.shape) === String([this.nnz, ...inner]);
-    if (!fits) this.#corrupt(`indices of shape ${listOf(indices.shape)} and values of shape ${listOf(values.shape)} do not fit`);
+    if (!fits)
+      this.#corrupt(`indices of shape ${listOf(indices.shape)} and values of shape ${listOf(values.shape)} do not fit`);
     const index = numbersOf(indices);
     const steps = contiguousStride(this.shape);
     const innerNumel = numelOf(inner);
@@ -129,7 +135,9 @@ export class SparseTensor {
       String(plain.shape) === String([...batch, nnz]) &&
       String(values.shape) === String([...batch, nnz, ...(blockDims ? [blockRows, blockColumns] : []), ...inner]);
     if (!fits) {
-      this.#corrupt(`indices of shapes ${listOf(compressed.shape)} and ${listOf(plain.shape)} and values of shape ${listOf(values.shape)} do not fit`);
+      this.#corrupt(
+        `indices of shapes ${listOf(compressed.shape)} and ${listOf(plain.shape)} and values of shape ${listOf(values.shape)} do not fit`,
+      );
     }
     const starts = numbersOf(compressed);
     const others = numbersOf(plain);
@@ -156,7 +164,8 @@ export class SparseTensor {
 
   /** An index from the file, proved to be below `size`. */
   #index(value: number, dim: number, size: number): number {
-    if (value < 0 || value >= size) this.#corrupt(`size is inconsistent with indices: for dim ${dim}, size is ${size} but found index ${value}`);
+    if (value < 0 || value >= size)
+      this.#corrupt(`size is inconsistent with indices: for dim ${dim}, size is ${size} but found index ${value}`);
     return value;
   }
 

@@ -105,12 +105,16 @@ export class Storage {
   }
 
   #demandData(): void {
-    if (this.isMeta) throw new CheckpointError('NO_DATA', `storage "${this.key}" is on the meta device and has no bytes`);
+    if (this.isMeta)
+      throw new CheckpointError('NO_DATA', `storage "${this.key}" is on the meta device and has no bytes`);
   }
 }
 
 /** The bytes of a source in order, in arrays of at most `size` bytes. */
-export async function* chunksOf(source: StorageBytes, size = DEFAULT_CHUNK_BYTES): AsyncGenerator<Uint8Array, void, undefined> {
+export async function* chunksOf(
+  source: StorageBytes,
+  size = DEFAULT_CHUNK_BYTES,
+): AsyncGenerator<Uint8Array, void, undefined> {
   for (let at = 0; at < source.byteLength; ) {
     const chunk = new Uint8Array(Math.min(size, source.byteLength - at));
     const count = await source.read(chunk, at);

@@ -32,7 +32,10 @@ export class StreamBytes implements StorageBytes {
   }
 
   #wrongLength(found: string): CheckpointError {
-    return new CheckpointError('TENSOR_CORRUPT', `a tensor stream ${found}, ${this.byteLength} were promised by its dtype and shape`);
+    return new CheckpointError(
+      'TENSOR_CORRUPT',
+      `a tensor stream ${found}, ${this.byteLength} were promised by its dtype and shape`,
+    );
   }
 
   bytes(): Uint8Array {
@@ -52,7 +55,10 @@ export class StreamBytes implements StorageBytes {
       this.#rest = new Uint8Array(0);
     }
     if (!this.#reading || byteOffset !== this.#position) {
-      throw new CheckpointError('NO_DATA', `a tensor stream is read in order: byte ${this.#position} is next, not ${byteOffset}`);
+      throw new CheckpointError(
+        'NO_DATA',
+        `a tensor stream is read in order: byte ${this.#position} is next, not ${byteOffset}`,
+      );
     }
     let filled = 0;
     while (filled < target.byteLength) {

@@ -7,19 +7,26 @@ import { type Elements, type NestedArray, arangeElements, elementsOf, filled, fr
 import { arrayCopy, arrayView, castTo, equalValues, toFloat32, toNested } from './conversion';
 import type { Scalar } from './elements';
 import { ElementReader, type Source, gather } from './gather';
-import { contiguousStride, expandStride, inferShape, isContiguous, listOf, numelOf, viewStride, wrapDim } from './geometry';
+import {
+  type Dims,
+  contiguousStride,
+  dimsOf,
+  expandStride,
+  inferShape,
+  isContiguous,
+  listOf,
+  narrowed,
+  numelOf,
+  permutation,
+  selected,
+  viewStride,
+  wrapDim,
+} from './geometry';
 import { MemoryBytes, MetaBytes, Storage } from './storage';
 import { StreamBytes } from './stream-bytes';
 
 export { checkBounds } from './geometry';
 export type { NestedArray } from './creation';
-
-/** A shape as separate arguments or as one array. */
-type Dims = readonly number[] | readonly [readonly number[]];
-
-function dimsOf(dims: Dims): readonly number[] {
-  return Array.isArray(dims[0]) ? (dims[0] as readonly number[]) : (dims as readonly number[]);
-}
 
 export class Tensor implements Source {
   declare readonly dtype: DType;
@@ -152,28 +159,14 @@ export class Tensor implements Source {
 
   /** A view of one index along `dim`, with that dimension gone. */
   select(dim: number, index: number): Tensor {
-    if (this.ndim === 0) throw new RangeError('select() cannot be applied to a 0-dim tensor.');
-    const d = wrapDim(dim, this.ndim);
-    const size = this.shape[d]!;
-    if (!Number.isInteger(index) || index < -size || index >= size) {
-      throw new RangeError(`select(): index ${index} out of range for tensor of size ${listOf(this.shape)} at dimension ${d}`);
-    }
-    const step = this.stride[d]! * (index < 0 ? index + size : index);
-    return this.#view(this.shape.toSpliced(d, 1), this.stride.toSpliced(d, 1), this.storageOffset + step);
+    const { shape, stride, storageOffset } = selected(this, dim, index);
+    return this.#view(shape, stride, storageOffset);
   }
 
   /** A view of `length` indices from `start` on along `dim`. */
   narrow(dim: number, start: number, length: number): Tensor {
-    if (this.ndim === 0) throw new RangeError('narrow() cannot be applied to a 0-dim tensor.');
-    if (!Number.isInteger(length) || length < 0) throw new RangeError('narrow(): length must be non-negative.');
-    const d = wrapDim(dim, this.ndim);
-    const size = this.shape[d]!;
-    if (!Number.isInteger(start) || start < -size || start > size) {
-      throw new RangeError(`start out of range (expected to be in range of [${-size}, ${size}], but got ${start})`);
-    }
-    const from = start < 0 ? start + size : start;
-    if (from + length > size) throw new RangeError(`start (${from}) + length (${length}) exceeds dimension size (${size}).`);
-    return this.#view(this.shape.with(d, length), this.stride, this.storageOffset + from * this.stride[d]!);
+    const { shape, stride, storageOffset } = narrowed(this, dim, start, length);
+    return this.#view(shape, stride, storageOffset);
   }
 
   /** The same elements under another shape, never copied; one size may be -1. */
@@ -221,22 +214,21 @@ export class Tensor implements Source {
 
   /** A view with the dimensions in the given order. */
   permute(...dims: Dims): Tensor {
-    const order = dimsOf(dims);
-    if (order.length !== this.ndim) {
-      throw new RangeError(
-        `permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired ordering of dimensions i.e. input.dim() = ${this.ndim} is not equal to len(dims) = ${order.length}`,
-      );
-    }
-    const wrapped = order.map((d) => wrapDim(d, this.ndim));
-    if (new Set(wrapped).size !== wrapped.length) throw new RangeError('permute(): duplicate dims are not allowed.');
-    return this.#view(wrapped.map((d) => this.shape[d]!), wrapped.map((d) => this.stride[d]!));
+    const order = permutation(dimsOf(dims), this.ndim);
+    return this.#view(
+      order.map((d) => this.shape[d]!),
+      order.map((d) => this.stride[d]!),
+    );
   }
 
   /** A view without the dimensions of one element, or without dimension `dim` where that has one. */
   squeeze(dim?: number): Tensor {
     const only = dim === undefined ? undefined : wrapDim(dim, this.ndim);
     const kept = [...this.shape.keys()].filter((d) => this.shape[d] !== 1 || (only !== undefined && d !== only));
-    return this.#view(kept.map((d) => this.shape[d]!), kept.map((d) => this.stride[d]!));
+    return this.#view(
+      kept.map((d) => this.shape[d]!),
+      kept.map((d) => this.stride[d]!),
+    );
   }
 
   /** A view with a dimension of one element before `dim`. */
@@ -293,8 +285,13 @@ export class Tensor implements Source {
     const location = device.type === 'cuda' && device.index === undefined ? 'cuda:0' : String(device);
     if (location === this.storage.location) return this;
     if (this.isMeta) throw new CheckpointError('NO_DATA', 'Cannot copy out of meta tensor; no data!');
-    if (location !== 'meta') return this.like(this.storage.withLocation(location), this.shape, this.stride, this.storageOffset);
-    return Tensor.#of({ dtype: this.dtype, shape: this.shape, bytes: new MetaBytes(this.nbytes) }, this.requiresGrad, 'meta');
+    if (location !== 'meta')
+      return this.like(this.storage.withLocation(location), this.shape, this.stride, this.storageOffset);
+    return Tensor.#of(
+      { dtype: this.dtype, shape: this.shape, bytes: new MetaBytes(this.nbytes) },
+      this.requiresGrad,
+      'meta',
+    );
   }
 
   protected cast(dtype: DType): Tensor {
@@ -325,8 +322,13 @@ export class Tensor implements Source {
    * Nested arrays are copied: numbers are float32, booleans bool, bigints int64, Complex complex64, unless `dtype` says
    * otherwise. With a complex dtype, numbers come in [re, im] pairs. `shape` defaults to that of the data.
    */
-  static from(data: TypedArray | NestedArray, options: { dtype?: DType | undefined; shape?: readonly number[] | undefined } = {}): Tensor {
-    const elements = ArrayBuffer.isView(data) ? elementsOf(data, options.dtype, options.shape) : fromNested(data, options.dtype, options.shape);
+  static from(
+    data: TypedArray | NestedArray,
+    options: { dtype?: DType | undefined; shape?: readonly number[] | undefined } = {},
+  ): Tensor {
+    const elements = ArrayBuffer.isView(data)
+      ? elementsOf(data, options.dtype, options.shape)
+      : fromNested(data, options.dtype, options.shape);
     return Tensor.#of(elements);
   }
 
@@ -347,7 +349,11 @@ export class Tensor implements Source {
   }
 
   /** A tensor of one repeated value, float32 unless `dtype` is given. */
-  static full(shape: readonly number[], value: Scalar, options: { dtype?: DType; device?: string | Device } = {}): Tensor {
+  static full(
+    shape: readonly number[],
+    value: Scalar,
+    options: { dtype?: DType; device?: string | Device } = {},
+  ): Tensor {
     const { dtype = DType.float32, device = 'cpu' } = options;
     const location = String(device);
     if (location !== 'meta') return Tensor.#of(filled(shapeOf(shape), value, dtype), false, location);
@@ -383,6 +389,8 @@ function deviceOf(storage: Storage): Device {
   try {
     return new Device(storage.location);
   } catch (cause) {
-    throw new CheckpointError('LOCATION', `storage "${storage.key}" is on "${storage.location}", which is no device`, { cause });
+    throw new CheckpointError('LOCATION', `storage "${storage.key}" is on "${storage.location}", which is no device`, {
+      cause,
+    });
   }
 }

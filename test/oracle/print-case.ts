@@ -37,12 +37,19 @@ export interface PrintCase {
 
 export function build(of: Description): AnyTensor {
   if (of.kind === 'nested') {
-    const [buffer, sizes, strides, storageOffsets] = (of.components as Description[]).map(strided) as [Tensor, Tensor, Tensor, Tensor];
+    const [buffer, sizes, strides, storageOffsets] = (of.components as Description[]).map(strided) as [
+      Tensor,
+      Tensor,
+      Tensor,
+      Tensor,
+    ];
     return new NestedTensor({ buffer, sizes, strides, storageOffsets }, of.requires_grad);
   }
   if (of.kind === 'sparse') {
     const components = Object.fromEntries(Object.entries(of.components).map(([name, part]) => [name, strided(part)]));
-    return new SparseTensor(Layout.of(of.layout), components as unknown as SparseComponents, of.shape, { requiresGrad: of.requires_grad });
+    return new SparseTensor(Layout.of(of.layout), components as unknown as SparseComponents, of.shape, {
+      requiresGrad: of.requires_grad,
+    });
   }
   return strided(of);
 }

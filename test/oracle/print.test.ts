@@ -18,7 +18,10 @@ afterEach(() => setPrintOptions({ profile: 'default' }));
 function recorded<T>(...args: string[]): T[] {
   const script = join(__dirname, 'print.py');
   const lines = execFileSync(python as string, [script, ...args], { encoding: 'utf8', maxBuffer: 2 ** 30 });
-  return lines.trimEnd().split('\n').map((line) => JSON.parse(line) as T);
+  return lines
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as T);
 }
 
 test.skipIf(!python)(
@@ -46,7 +49,9 @@ test.skipIf(!python)(
   () => {
     const wrong = recorded<NumpyCase>('numpy', seed, '1000').flatMap(({ array, text }) => {
       const bytes = new Uint8Array(Buffer.from(array.bytes, 'base64'));
-      const ours = repr(array.scalar ? new NumpyScalar(array.dtype, bytes) : new NdArray(array.dtype, array.shape, bytes));
+      const ours = repr(
+        array.scalar ? new NumpyScalar(array.dtype, bytes) : new NdArray(array.dtype, array.shape, bytes),
+      );
       return ours === text ? [] : [{ ours, text, ...array, bytes: array.bytes.slice(0, 200) }];
     });
     expect(wrong.slice(0, 5), `${wrong.length} differ`).toEqual([]);
