@@ -23,7 +23,13 @@ async function timed(work) {
   const bytes = await work();
   const ms = performance.now() - start;
   const after = faultsNow();
-  return { ms, bytes, minorFaults: after.minor - faults.minor, majorFaults: after.major - faults.major, anonKiB: anonymousKiB() };
+  return {
+    ms,
+    bytes,
+    minorFaults: after.minor - faults.minor,
+    majorFaults: after.major - faults.major,
+    anonKiB: anonymousKiB(),
+  };
 }
 
 function faultsNow() {

@@ -36,8 +36,13 @@ for (const name of names) tasks.set(name, (await import(`./tasks/${name}.mjs`)).
 if (values.help || positionals.length === 0) {
   if (!values.help && !values.smoke && !values.guard) values.help = true;
   if (values.help) {
-    console.log('npm run bench -- TASK[,TASK] [SIZE[,SIZE]] [CONTENDER[,CONTENDER]] [--rounds N] [--cold] [--json FILE] [--svg FILE] [--smoke] [--guard]\n');
-    for (const [name, task] of tasks) console.log(`${name.padEnd(18)}${task.about}\n${' '.repeat(18)}sizes ${task.sizes.join(', ')}; contenders ${Object.keys(task.contenders).join(', ')}`);
+    console.log(
+      'npm run bench -- TASK[,TASK] [SIZE[,SIZE]] [CONTENDER[,CONTENDER]] [--rounds N] [--cold] [--json FILE] [--svg FILE] [--smoke] [--guard]\n',
+    );
+    for (const [name, task] of tasks)
+      console.log(
+        `${name.padEnd(18)}${task.about}\n${' '.repeat(18)}sizes ${task.sizes.join(', ')}; contenders ${Object.keys(task.contenders).join(', ')}`,
+      );
     process.exit(0);
   }
 }
@@ -53,7 +58,9 @@ for (const name of pick(positionals[0], names)) {
   if (!task) throw new Error(`no task "${name}"; there are ${names.join(', ')}`);
   for (const size of values.smoke ? [task.smoke ?? task.sizes[0]] : pick(positionals[1], task.sizes)) {
     await task.prepare(values.dir, size);
-    const contenders = pick(positionals[2], Object.keys(task.contenders)).filter((contender) => available(task, contender));
+    const contenders = pick(positionals[2], Object.keys(task.contenders)).filter((contender) =>
+      available(task, contender),
+    );
     const cells = new Map(contenders.map((contender) => [contender, []]));
     for (let round = 0; round < rounds; round++) {
       for (const contender of contenders) {
@@ -80,7 +87,9 @@ function available(task, contender) {
 /** Runs one cell; it prints one line of JSON: { ms, bytes, ... }. */
 function runCell(task, size, contender) {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, ['--expose-gc', join(here, 'cell.mjs'), task, size, contender, values.dir], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = spawn(process.execPath, ['--expose-gc', join(here, 'cell.mjs'), task, size, contender, values.dir], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
     let text = '';
     let peakAnonKiB = 0;
     child.stdout.on('data', (data) => {
@@ -123,12 +132,37 @@ function report(task, size, cells) {
     const last = runs.at(-1);
     const anon = Math.max(...runs.map(({ peakAnonKiB }) => peakAnonKiB));
     const rate = last.bytes ? `${(last.bytes / median / 1e6).toFixed(2)} GB/s` : '';
-    const row = { task, size, cold: values.cold, contender, medianMs: median, minMs: times[0], maxMs: times.at(-1), bytes: last.bytes, peakAnonKiB: anon, majorFaults: last.majorFaults, minorFaults: last.minorFaults, majorGcs: last.majorGcs, ratio: median / base };
+    const row = {
+      task,
+      size,
+      cold: values.cold,
+      contender,
+      medianMs: median,
+      minMs: times[0],
+      maxMs: times.at(-1),
+      bytes: last.bytes,
+      peakAnonKiB: anon,
+      majorFaults: last.majorFaults,
+      minorFaults: last.minorFaults,
+      majorGcs: last.majorGcs,
+      ratio: median / base,
+    };
     results.push(row);
-    const facts = [`${median.toFixed(1)} ms`, `${times[0].toFixed(1)}..${times.at(-1).toFixed(1)}`, `x${row.ratio.toFixed(2)}`, rate, `anon ${Math.round(anon / 1024)} MiB`];
+    const facts = [
+      `${median.toFixed(1)} ms`,
+      `${times[0].toFixed(1)}..${times.at(-1).toFixed(1)}`,
+      `x${row.ratio.toFixed(2)}`,
+      rate,
+      `anon ${Math.round(anon / 1024)} MiB`,
+    ];
     if (last.majorGcs !== undefined) facts.push(`${last.majorGcs} major GCs`);
     if (last.minorFaults !== undefined) facts.push(`${last.minorFaults} faults`);
-    console.log(`  ${contender.padEnd(26)}${facts.filter(Boolean).map((fact) => fact.padStart(14)).join('  ')}`);
+    console.log(
+      `  ${contender.padEnd(26)}${facts
+        .filter(Boolean)
+        .map((fact) => fact.padStart(14))
+        .join('  ')}`,
+    );
   }
 }
 
@@ -142,7 +176,9 @@ function dropCaches() {
 }
 
 function machine() {
-  const torch = python() ? spawnSync(python(), ['-c', 'import torch; print(torch.__version__)']).stdout.toString().trim() : 'none';
+  const torch = python()
+    ? spawnSync(python(), ['-c', 'import torch; print(torch.__version__)']).stdout.toString().trim()
+    : 'none';
   return `${cpus().length} x ${cpus()[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, Node ${process.versions.node}, PyTorch ${torch}`;
 }
 
@@ -151,12 +187,16 @@ function guard() {
   const recorded = JSON.parse(readFileSync(join(here, 'recorded.json'), 'utf8')).results;
   let failed = 0;
   for (const row of results) {
-    const known = recorded.find(({ task, size, contender }) => task === row.task && size === row.size && contender === row.contender);
+    const known = recorded.find(
+      ({ task, size, contender }) => task === row.task && size === row.size && contender === row.contender,
+    );
     if (!known || row.contender.startsWith('ours')) continue;
     // Contenders are measured against ours: theirs falling to half means that ours doubled.
     if (row.ratio >= known.ratio / 2) continue;
     failed++;
-    console.log(`REGRESSION ${row.task} ${row.size}: ${row.contender} took ${row.ratio.toFixed(2)} times ours, ${known.ratio.toFixed(2)} when recorded`);
+    console.log(
+      `REGRESSION ${row.task} ${row.size}: ${row.contender} took ${row.ratio.toFixed(2)} times ours, ${known.ratio.toFixed(2)} when recorded`,
+    );
   }
   if (failed) process.exitCode = 1;
 }

@@ -17,14 +17,21 @@ export async function makeInput(dir, size, dtype = 'float32') {
   const many = /^(\d+)([km])$/.exec(size);
   if (many) {
     const count = Number(many[1]) * (many[2] === 'k' ? 1e3 : 1e6);
-    for (let i = 0; i < count; i++) state.set(`layers.${Math.floor(i / 10)}.block.${i % 10}.weight`, Tensor.from(Float32Array.of(i, 1, 2, 3)));
+    for (let i = 0; i < count; i++)
+      state.set(`layers.${Math.floor(i / 10)}.block.${i % 10}.weight`, Tensor.from(Float32Array.of(i, 1, 2, 3)));
   } else {
     const grid = /^(\d+)x(\d+)MiB$/.exec(size);
     const total = /^(\d+)(M|G)iB$/.exec(size);
     const count = grid ? Number(grid[1]) : total[2] === 'G' ? 140 : 4;
-    const bytes = grid ? Number(grid[2]) * MIB : Math.floor((Number(total[1]) * (total[2] === 'G' ? 1024 : 1) * MIB) / count / 4096) * 4096;
+    const bytes = grid
+      ? Number(grid[2]) * MIB
+      : Math.floor((Number(total[1]) * (total[2] === 'G' ? 1024 : 1) * MIB) / count / 4096) * 4096;
     const type = DType[dtype];
-    for (let i = 0; i < count; i++) state.set(`blocks.${i}.weight`, Tensor.fromStream({ dtype: type, shape: [bytes / 4096, 4096 / type.itemsize] }, () => noise(bytes, i)));
+    for (let i = 0; i < count; i++)
+      state.set(
+        `blocks.${i}.weight`,
+        Tensor.fromStream({ dtype: type, shape: [bytes / 4096, 4096 / type.itemsize] }, () => noise(bytes, i)),
+      );
   }
   await save(state, path, { fsync: false });
   return path;

@@ -76,13 +76,35 @@ export interface SinkReport {
 
 /** Element kernels by number; `dtype.ts` names them. All convert to float32 with PyTorch's rounding. */
 export enum Kernel {
-  Float64, Float32, Float16, BFloat16, Int8, UInt8, Int16, UInt16, Int32, UInt32, Int64, UInt64, Bool,
-  Float8E4M3FN, Float8E4M3FNUZ, Float8E5M2, Float8E5M2FNUZ, Float8E8M0FNU,
+  Float64,
+  Float32,
+  Float16,
+  BFloat16,
+  Int8,
+  UInt8,
+  Int16,
+  UInt16,
+  Int32,
+  UInt32,
+  Int64,
+  UInt64,
+  Bool,
+  Float8E4M3FN,
+  Float8E4M3FNUZ,
+  Float8E5M2,
+  Float8E5M2FNUZ,
+  Float8E8M0FNU,
 }
 
 export interface NativeBinding {
   /** `simd`: instruction sets in use, e.g. ['avx2', 'f16c', 'pclmulqdq']; empty when the plain code runs. */
-  capabilities(): { externalBuffers: boolean; overlay: boolean; maxArrayBytes: number; simd: string[]; pageBytes: number };
+  capabilities(): {
+    externalBuffers: boolean;
+    overlay: boolean;
+    maxArrayBytes: number;
+    simd: string[];
+    pageBytes: number;
+  };
   /** Test hook: 'plain' switches every SIMD path off, 'best' back on. */
   setSimd(level: 'plain' | 'best'): void;
 
@@ -111,7 +133,11 @@ export interface NativeBinding {
   /** CRC-32 as in zip; `seed` is the CRC of the bytes before. */
   crc32(bytes: Uint8Array, seed: number): number;
   /** Checksums of many ranges of a file, off the main thread on `threads` threads. */
-  crc32Ranges(file: NativeFile, ranges: Float64Array /* byteOffset, byteLength, ... */, threads: number): Promise<Uint32Array>;
+  crc32Ranges(
+    file: NativeFile,
+    ranges: Float64Array /* byteOffset, byteLength, ... */,
+    threads: number,
+  ): Promise<Uint32Array>;
 
   /** A fresh Float32Array-sized buffer; large ones are on huge pages where the host allows. */
   allocate(byteLength: number): ArrayBuffer;
@@ -120,7 +146,14 @@ export interface NativeBinding {
   /** (x - zeroPoint) * scale in float32, of int8, uint8 or int32 elements. */
   dequantize(kernel: Kernel, source: Span, target: Float32Array, scale: number, zeroPoint: number): void;
   /** Contiguous C-order copy of a strided window; shape, stride and storageOffset in elements. */
-  gather(source: Span, itemsize: number, shape: Float64Array, stride: Float64Array, storageOffset: number, target: Uint8Array): void;
+  gather(
+    source: Span,
+    itemsize: number,
+    shape: Float64Array,
+    stride: Float64Array,
+    storageOffset: number,
+    target: Uint8Array,
+  ): void;
   /** Reverses every `width` bytes in place. */
   byteSwap(target: Uint8Array, width: number): void;
   equal(a: Span, b: Span): boolean;
@@ -143,8 +176,11 @@ function candidates(): string[] {
   const root = join(__dirname, '..');
   // Inside an Electron archive native code cannot be loaded; packagers unpack it beside the archive.
   const unpacked = root.replace(/([\\/]app\.asar)(?=[\\/])/, '$1.unpacked');
-  const override = process.env['TORCH_CHECKPOINT_ADDON'];
-  const musl = process.platform === 'linux' && !existsSync('/lib64/ld-linux-x86-64.so.2') && !existsSync('/lib/ld-linux-aarch64.so.1');
+  const override = process.env.TORCH_CHECKPOINT_ADDON;
+  const musl =
+    process.platform === 'linux' &&
+    !existsSync('/lib64/ld-linux-x86-64.so.2') &&
+    !existsSync('/lib/ld-linux-aarch64.so.1');
   const triple = `${process.platform}-${process.arch}${musl ? '-musl' : ''}`;
   return [
     ...(override ? [override] : []),
@@ -168,10 +204,14 @@ function loadAddon(): NativeBinding {
       tried.push(`${file} (${(error as Error).message})`);
     }
   }
-  throw new CheckpointError('NATIVE_MISSING', `no native addon for ${process.platform}-${process.arch}; tried ${tried.join(', ')}`, {
-    hint: 'run "npm rebuild torch-checkpoint" (needs a C++ compiler and CMake or Python)',
-    cause,
-  });
+  throw new CheckpointError(
+    'NATIVE_MISSING',
+    `no native addon for ${process.platform}-${process.arch}; tried ${tried.join(', ')}`,
+    {
+      hint: 'run "npm rebuild torch-checkpoint" (needs a C++ compiler and CMake or Python)',
+      cause,
+    },
+  );
 }
 
 interface NativeFailure extends Error {

@@ -19,5 +19,12 @@ export interface Capabilities {
 /** What this host can do. Throws NATIVE_MISSING when the addon cannot be loaded. */
 export function capabilities(): Capabilities {
   const { externalBuffers, overlay, maxArrayBytes, simd } = addon().capabilities();
-  return { zeroCopy: externalBuffers || overlay, externalBuffers, maxArrayBytes, float16Array: 'Float16Array' in globalThis, io: ['mmap', 'read'], simd };
+  return {
+    zeroCopy: externalBuffers || overlay,
+    externalBuffers,
+    maxArrayBytes,
+    float16Array: 'Float16Array' in globalThis,
+    io: ['mmap', 'read'],
+    simd,
+  };
 }

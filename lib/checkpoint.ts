@@ -129,7 +129,11 @@ export class Checkpoint {
     for (let i = 0; i < records.length; ) {
       signal?.throwIfAborted();
       const batch: RecordInfo[] = [];
-      for (let size = 0; i < records.length && (size === 0 || size + (records[i] as RecordInfo).storedLength <= VERIFY_BATCH_BYTES); i++) {
+      for (
+        let size = 0;
+        i < records.length && (size === 0 || size + (records[i] as RecordInfo).storedLength <= VERIFY_BATCH_BYTES);
+        i++
+      ) {
         batch.push(records[i] as RecordInfo);
         size += (records[i] as RecordInfo).storedLength;
       }
@@ -141,9 +145,13 @@ export class Checkpoint {
     const statuses = records.map((record) => {
       const found = computed.get(record.name);
       if (typeof found === 'string') damaged.push({ record: record.name, reason: found });
-      else if (record.crc32 === 0 && record.byteLength > 0) return { name: record.name, status: 'not-recorded' as const };
+      else if (record.crc32 === 0 && record.byteLength > 0)
+        return { name: record.name, status: 'not-recorded' as const };
       else if (found !== record.crc32) {
-        damaged.push({ record: record.name, reason: `CRC-32 is ${hex(found ?? 0)}, the directory records ${hex(record.crc32)}` });
+        damaged.push({
+          record: record.name,
+          reason: `CRC-32 is ${hex(found ?? 0)}, the directory records ${hex(record.crc32)}`,
+        });
       } else return { name: record.name, status: 'ok' as const };
       return { name: record.name, status: 'corrupt' as const };
     });
@@ -151,24 +159,38 @@ export class Checkpoint {
   }
 
   /** Checksums of the records that have one to compare with; a text where the record cannot be read at all. */
-  async #checksums(batch: readonly RecordInfo[], threads: number, computed: Map<string, number | string>): Promise<void> {
+  async #checksums(
+    batch: readonly RecordInfo[],
+    threads: number,
+    computed: Map<string, number | string>,
+  ): Promise<void> {
     const stored = batch.filter((record) => !record.compressed && record.crc32 !== 0);
     const { file, name } = this.#source;
     if (file) {
       const ranges = Float64Array.from(stored.flatMap((record) => [record.byteOffset, record.storedLength]));
       const checksums = await native({ path: name }, (addon) => addon.crc32Ranges(file, ranges, threads));
-      stored.forEach((record, i) => computed.set(record.name, checksums[i] as number));
+      for (const [i, record] of stored.entries()) computed.set(record.name, checksums[i] as number);
     } else {
       for (const record of stored) {
         const data = this.#source.read(record.byteOffset, record.storedLength);
-        computed.set(record.name, native({ path: name }, (addon) => addon.crc32(data, 0)));
+        computed.set(
+          record.name,
+          native({ path: name }, (addon) => addon.crc32(data, 0)),
+        );
       }
     }
     for (const record of batch) {
       if (!record.compressed) continue;
       try {
-        const data = inflateRawSync(this.#source.read(record.byteOffset, record.storedLength), { maxOutputLength: Math.max(record.byteLength, 1) });
-        computed.set(record.name, data.byteLength === record.byteLength ? native({}, (addon) => addon.crc32(data, 0)) : `inflates to ${data.byteLength} bytes, not ${record.byteLength}`);
+        const data = inflateRawSync(this.#source.read(record.byteOffset, record.storedLength), {
+          maxOutputLength: Math.max(record.byteLength, 1),
+        });
+        computed.set(
+          record.name,
+          data.byteLength === record.byteLength
+            ? native({}, (addon) => addon.crc32(data, 0))
+            : `inflates to ${data.byteLength} bytes, not ${record.byteLength}`,
+        );
       } catch (error) {
         if (isCheckpointError(error)) throw error;
         computed.set(record.name, `cannot be inflated: ${(error as Error).message}`);

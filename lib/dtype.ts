@@ -51,33 +51,115 @@ const byStorageClass = new Map<string, DType>();
 
 /** An element type. Every instance is one of the constants; compare with `===`. */
 export class DType {
-  static readonly float64 = DType.#row('float64', 8, 'float', { storageClass: 'DoubleStorage', array: Float64Array, kernel: Kernel.Float64 });
-  static readonly float32 = DType.#row('float32', 4, 'float', { storageClass: 'FloatStorage', array: Float32Array, kernel: Kernel.Float32 });
-  static readonly float16 = DType.#row('float16', 2, 'float', { storageClass: 'HalfStorage', array: half, kernel: Kernel.Float16 });
-  static readonly bfloat16 = DType.#row('bfloat16', 2, 'float', { storageClass: 'BFloat16Storage', array: Uint16Array, kernel: Kernel.BFloat16 });
-  static readonly int64 = DType.#row('int64', 8, 'int', { storageClass: 'LongStorage', array: BigInt64Array, kernel: Kernel.Int64 });
-  static readonly int32 = DType.#row('int32', 4, 'int', { storageClass: 'IntStorage', array: Int32Array, kernel: Kernel.Int32 });
-  static readonly int16 = DType.#row('int16', 2, 'int', { storageClass: 'ShortStorage', array: Int16Array, kernel: Kernel.Int16 });
-  static readonly int8 = DType.#row('int8', 1, 'int', { storageClass: 'CharStorage', array: Int8Array, kernel: Kernel.Int8 });
-  static readonly uint8 = DType.#row('uint8', 1, 'uint', { storageClass: 'ByteStorage', array: Uint8Array, kernel: Kernel.UInt8 });
-  static readonly bool = DType.#row('bool', 1, 'bool', { storageClass: 'BoolStorage', array: Uint8Array, kernel: Kernel.Bool });
+  static readonly float64 = DType.#row('float64', 8, 'float', {
+    storageClass: 'DoubleStorage',
+    array: Float64Array,
+    kernel: Kernel.Float64,
+  });
+  static readonly float32 = DType.#row('float32', 4, 'float', {
+    storageClass: 'FloatStorage',
+    array: Float32Array,
+    kernel: Kernel.Float32,
+  });
+  static readonly float16 = DType.#row('float16', 2, 'float', {
+    storageClass: 'HalfStorage',
+    array: half,
+    kernel: Kernel.Float16,
+  });
+  static readonly bfloat16 = DType.#row('bfloat16', 2, 'float', {
+    storageClass: 'BFloat16Storage',
+    array: Uint16Array,
+    kernel: Kernel.BFloat16,
+  });
+  static readonly int64 = DType.#row('int64', 8, 'int', {
+    storageClass: 'LongStorage',
+    array: BigInt64Array,
+    kernel: Kernel.Int64,
+  });
+  static readonly int32 = DType.#row('int32', 4, 'int', {
+    storageClass: 'IntStorage',
+    array: Int32Array,
+    kernel: Kernel.Int32,
+  });
+  static readonly int16 = DType.#row('int16', 2, 'int', {
+    storageClass: 'ShortStorage',
+    array: Int16Array,
+    kernel: Kernel.Int16,
+  });
+  static readonly int8 = DType.#row('int8', 1, 'int', {
+    storageClass: 'CharStorage',
+    array: Int8Array,
+    kernel: Kernel.Int8,
+  });
+  static readonly uint8 = DType.#row('uint8', 1, 'uint', {
+    storageClass: 'ByteStorage',
+    array: Uint8Array,
+    kernel: Kernel.UInt8,
+  });
+  static readonly bool = DType.#row('bool', 1, 'bool', {
+    storageClass: 'BoolStorage',
+    array: Uint8Array,
+    kernel: Kernel.Bool,
+  });
   static readonly uint16 = DType.#row('uint16', 2, 'uint', { array: Uint16Array, kernel: Kernel.UInt16 });
   static readonly uint32 = DType.#row('uint32', 4, 'uint', { array: Uint32Array, kernel: Kernel.UInt32 });
   static readonly uint64 = DType.#row('uint64', 8, 'uint', { array: BigUint64Array, kernel: Kernel.UInt64 });
   static readonly complex32 = DType.#row('complex32', 4, 'complex', { array: half, arrayPerElement: 2, swapWidth: 2 });
-  static readonly complex64 = DType.#row('complex64', 8, 'complex', { storageClass: 'ComplexFloatStorage', array: Float32Array, arrayPerElement: 2, swapWidth: 4 });
-  static readonly complex128 = DType.#row('complex128', 16, 'complex', { storageClass: 'ComplexDoubleStorage', array: Float64Array, arrayPerElement: 2, swapWidth: 8 });
-  static readonly float8_e4m3fn = DType.#row('float8_e4m3fn', 1, 'float', { array: Uint8Array, kernel: Kernel.Float8E4M3FN });
-  static readonly float8_e4m3fnuz = DType.#row('float8_e4m3fnuz', 1, 'float', { array: Uint8Array, kernel: Kernel.Float8E4M3FNUZ });
+  static readonly complex64 = DType.#row('complex64', 8, 'complex', {
+    storageClass: 'ComplexFloatStorage',
+    array: Float32Array,
+    arrayPerElement: 2,
+    swapWidth: 4,
+  });
+  static readonly complex128 = DType.#row('complex128', 16, 'complex', {
+    storageClass: 'ComplexDoubleStorage',
+    array: Float64Array,
+    arrayPerElement: 2,
+    swapWidth: 8,
+  });
+  static readonly float8_e4m3fn = DType.#row('float8_e4m3fn', 1, 'float', {
+    array: Uint8Array,
+    kernel: Kernel.Float8E4M3FN,
+  });
+  static readonly float8_e4m3fnuz = DType.#row('float8_e4m3fnuz', 1, 'float', {
+    array: Uint8Array,
+    kernel: Kernel.Float8E4M3FNUZ,
+  });
   static readonly float8_e5m2 = DType.#row('float8_e5m2', 1, 'float', { array: Uint8Array, kernel: Kernel.Float8E5M2 });
-  static readonly float8_e5m2fnuz = DType.#row('float8_e5m2fnuz', 1, 'float', { array: Uint8Array, kernel: Kernel.Float8E5M2FNUZ });
-  static readonly float8_e8m0fnu = DType.#row('float8_e8m0fnu', 1, 'float', { array: Uint8Array, kernel: Kernel.Float8E8M0FNU });
+  static readonly float8_e5m2fnuz = DType.#row('float8_e5m2fnuz', 1, 'float', {
+    array: Uint8Array,
+    kernel: Kernel.Float8E5M2FNUZ,
+  });
+  static readonly float8_e8m0fnu = DType.#row('float8_e8m0fnu', 1, 'float', {
+    array: Uint8Array,
+    kernel: Kernel.Float8E8M0FNU,
+  });
   static readonly float4_e2m1fn_x2 = DType.#row('float4_e2m1fn_x2', 1, 'bits', { array: Uint8Array });
-  static readonly qint8 = DType.#row('qint8', 1, 'quantized', { storageClass: 'QInt8Storage', array: Int8Array, kernel: Kernel.Int8 });
-  static readonly quint8 = DType.#row('quint8', 1, 'quantized', { storageClass: 'QUInt8Storage', array: Uint8Array, kernel: Kernel.UInt8 });
-  static readonly qint32 = DType.#row('qint32', 4, 'quantized', { storageClass: 'QInt32Storage', array: Int32Array, kernel: Kernel.Int32 });
-  static readonly quint4x2 = DType.#row('quint4x2', 1, 'quantized', { storageClass: 'QUInt4x2Storage', array: Uint8Array, elementsPerByte: 2 });
-  static readonly quint2x4 = DType.#row('quint2x4', 1, 'quantized', { storageClass: 'QUInt2x4Storage', array: Uint8Array, elementsPerByte: 4 });
+  static readonly qint8 = DType.#row('qint8', 1, 'quantized', {
+    storageClass: 'QInt8Storage',
+    array: Int8Array,
+    kernel: Kernel.Int8,
+  });
+  static readonly quint8 = DType.#row('quint8', 1, 'quantized', {
+    storageClass: 'QUInt8Storage',
+    array: Uint8Array,
+    kernel: Kernel.UInt8,
+  });
+  static readonly qint32 = DType.#row('qint32', 4, 'quantized', {
+    storageClass: 'QInt32Storage',
+    array: Int32Array,
+    kernel: Kernel.Int32,
+  });
+  static readonly quint4x2 = DType.#row('quint4x2', 1, 'quantized', {
+    storageClass: 'QUInt4x2Storage',
+    array: Uint8Array,
+    elementsPerByte: 2,
+  });
+  static readonly quint2x4 = DType.#row('quint2x4', 1, 'quantized', {
+    storageClass: 'QUInt2x4Storage',
+    array: Uint8Array,
+    elementsPerByte: 4,
+  });
   static readonly bits8 = DType.#row('bits8', 1, 'bits', { array: Uint8Array });
   static readonly bits16 = DType.#row('bits16', 2, 'bits', { array: Uint16Array });
   static readonly bits1x8 = DType.#row('bits1x8', 1, 'bits', { array: Uint8Array });

@@ -7,22 +7,22 @@ import { detect } from './container/detect';
 import { readNested } from './container/nested';
 import { CheckpointError } from './errors';
 import { DEFAULT_LIMITS, type Limits } from './limits';
-import { type MapLocation, devicePlacement, placement } from './location';
+import { devicePlacement, type MapLocation, placement } from './location';
 import type { ClassRegistry } from './pickle/classes';
 import { NotUtf8Error, type StringEncoding } from './pickle/decode';
 import { GlobalResolver } from './pickle/globals';
-import { asObjects } from './pickle/objects';
 import type { GlobalNames } from './pickle/notes';
+import { asObjects } from './pickle/objects';
 import type { Host } from './pickle/rules';
 import { type Unpickled, unpickle } from './pickle/unpickler';
 import type { PyValue } from './pickle/values';
 import { TAR_REFUSED, TORCHSCRIPT_REFUSED } from './pickle/weights-only';
 import { type Provenance, rememberOrigin } from './provenance';
+import { registry } from './registry';
 import type { ByteSource } from './source/byte-source';
 import { type CheckpointSource, openSource, openSourceSync } from './source/open-source';
 import type { OnProgress } from './source/progress';
 import { Storage, SwappedBytes } from './tensor/storage';
-import { registry } from './registry';
 
 export interface LoadOptions {
   /** Where storages go; `load` follows PyTorch's rules without it, `open` leaves the tags as they are. */
@@ -80,7 +80,13 @@ export function openSync(source: string | URL | Uint8Array | ArrayBuffer, option
 }
 
 function sourceOptions(options: LoadOptions, remote: 'whole' | 'ranges') {
-  return { io: options.io ?? 'auto', limits: { ...DEFAULT_LIMITS, ...options.limits }, signal: options.signal, onProgress: options.onProgress, remote } as const;
+  return {
+    io: options.io ?? 'auto',
+    limits: { ...DEFAULT_LIMITS, ...options.limits },
+    signal: options.signal,
+    onProgress: options.onProgress,
+    remote,
+  } as const;
 }
 
 /** Everything after the bytes are at hand. The source is closed again when reading fails. */
@@ -128,7 +134,8 @@ class Reader implements ReadContext, Host {
 
   read(): Checkpoint {
     const kind = detect(this.#source, this.limits);
-    if (this.weightsOnly && kind.format === 'torchscript') throw new CheckpointError('WEIGHTS_ONLY', TORCHSCRIPT_REFUSED);
+    if (this.weightsOnly && kind.format === 'torchscript')
+      throw new CheckpointError('WEIGHTS_ONLY', TORCHSCRIPT_REFUSED);
     if (this.weightsOnly && kind.format === 'tar') throw new CheckpointError('WEIGHTS_ONLY', TAR_REFUSED);
     const contents = kind.read(this.#source, this);
     if (kind.format === 'torchscript' && this.#loading) this.warn(TORCHSCRIPT_WARNING);
@@ -145,7 +152,14 @@ class Reader implements ReadContext, Host {
   #provenance(contents: ContainerContents): Provenance {
     const { writer } = contents;
     const torchVersion = writer === '2.1-2.6' ? '2.6' : writer === '1.6-2.0' || writer === '1.4-1.5' ? '1.13' : '2.13';
-    return { torchVersion, pickleProtocol: this.#protocol, globalNames: this.#globalNames, crc32: contents.checksums ?? true, storageAlignment: contents.storageAlignment, nameDigits: contents.nameDigits };
+    return {
+      torchVersion,
+      pickleProtocol: this.#protocol,
+      globalNames: this.#globalNames,
+      crc32: contents.checksums ?? true,
+      storageAlignment: contents.storageAlignment,
+      nameDigits: contents.nameDigits,
+    };
   }
 
   get classes(): ClassRegistry {
@@ -167,7 +181,9 @@ class Reader implements ReadContext, Host {
         persistentLoad,
       });
     this.#tensorTable = tensorFromId;
-    const { value, byteEnd, protocol, globalNames } = this.#options.encoding ? run(this.#options.encoding) : this.#tryUtf8(run);
+    const { value, byteEnd, protocol, globalNames } = this.#options.encoding
+      ? run(this.#options.encoding)
+      : this.#tryUtf8(run);
     if (!plain) {
       this.#protocol ??= protocol;
       this.#globalNames ??= globalNames;
@@ -187,17 +203,28 @@ class Reader implements ReadContext, Host {
 
   loadNested(bytes: Uint8Array): PyValue {
     const limit = this.limits.maxNestedCheckpoints;
-    if (++this.#nested > limit) throw new CheckpointError('LIMIT_EXCEEDED', `more than limits.maxNestedCheckpoints (${limit}) checkpoints inside this one`);
+    if (++this.#nested > limit)
+      throw new CheckpointError(
+        'LIMIT_EXCEEDED',
+        `more than limits.maxNestedCheckpoints (${limit}) checkpoints inside this one`,
+      );
     return readNested(bytes, this, `nested${this.#nested - 1}/`);
   }
 
   tensorFromId(id: number): PyValue {
-    if (!this.#tensorTable) throw new CheckpointError('PICKLE_CORRUPT', `tensor ${id} is taken from a table that this file does not have`);
+    if (!this.#tensorTable)
+      throw new CheckpointError('PICKLE_CORRUPT', `tensor ${id} is taken from a table that this file does not have`);
     return this.#tensorTable(id);
   }
 
   swapped(storage: Storage, width: number): Storage {
-    return new Storage(storage.key, storage.location, storage.dtype, new SwappedBytes(storage.source, width), storage.untyped);
+    return new Storage(
+      storage.key,
+      storage.location,
+      storage.dtype,
+      new SwappedBytes(storage.source, width),
+      storage.untyped,
+    );
   }
 
   warn(message: string): void {

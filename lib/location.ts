@@ -38,7 +38,12 @@ function locationError(text: string, storage: Storage): CheckpointError {
 }
 
 /** A device that is not here: what PyTorch says on a machine without it. */
-function absent(name: string, priority: number, handles: (location: string) => boolean, message: (location: string) => string): DeviceBackend {
+function absent(
+  name: string,
+  priority: number,
+  handles: (location: string) => boolean,
+  message: (location: string) => string,
+): DeviceBackend {
   return {
     tag: name,
     priority,
@@ -50,7 +55,8 @@ function absent(name: string, priority: number, handles: (location: string) => b
   };
 }
 
-const useCpu = "If you are running on a CPU-only machine, please use torch.load with map_location=torch.device('cpu') to map your storages to the CPU.";
+const useCpu =
+  "If you are running on a CPU-only machine, please use torch.load with map_location=torch.device('cpu') to map your storages to the CPU.";
 
 function unavailable(name: string): (location: string) => string {
   return (location) =>
@@ -76,7 +82,9 @@ const backends: DeviceBackend[] = [
     priority: 22,
     tagOf: (storage) => (storage.location === 'meta' ? 'meta' : null),
     restore(storage, location) {
-      return location === 'meta' ? new Storage(storage.key, 'meta', storage.dtype, new MetaBytes(storage.nbytes), storage.untyped) : null;
+      return location === 'meta'
+        ? new Storage(storage.key, 'meta', storage.dtype, new MetaBytes(storage.nbytes), storage.untyped)
+        : null;
     },
   },
   absent('privateuseone', 23, startsWith('privateuseone'), unregistered('privateuseone')),
@@ -94,7 +102,12 @@ function onLocation(storage: Storage, location: string): Storage {
  * function that takes it out again.
  */
 export function registerDevice(backend: DeviceBackend): () => void {
-  if (typeof backend?.tag !== 'string' || !Number.isFinite(backend.priority) || typeof backend.tagOf !== 'function' || typeof backend.restore !== 'function') {
+  if (
+    typeof backend?.tag !== 'string' ||
+    !Number.isFinite(backend.priority) ||
+    typeof backend.tagOf !== 'function' ||
+    typeof backend.restore !== 'function'
+  ) {
     throw new TypeError('a device needs a tag, a priority, tagOf(storage) and restore(storage, location)');
   }
   backends.push(backend);
@@ -121,12 +134,16 @@ export function restoreLocation(storage: Storage, location: string): Storage {
     const restored = backend.restore(storage, location);
     if (restored) return restored;
   }
-  throw locationError(`don't know how to restore data location of torch.storage.UntypedStorage (tagged with ${location})`, storage);
+  throw locationError(
+    `don't know how to restore data location of torch.storage.UntypedStorage (tagged with ${location})`,
+    storage,
+  );
 }
 
 /** What `mapLocation` does to a storage, whose location is still the tag in the file. */
 export function placement(mapLocation: MapLocation | undefined): (storage: Storage) => Storage {
-  if (mapLocation === undefined || mapLocation === null) return (storage) => restoreLocation(onLocation(storage, 'cpu'), storage.location);
+  if (mapLocation === undefined || mapLocation === null)
+    return (storage) => restoreLocation(onLocation(storage, 'cpu'), storage.location);
   if (typeof mapLocation === 'string' || mapLocation instanceof Device) {
     const target = String(mapLocation);
     return (storage) => restoreLocation(onLocation(storage, 'cpu'), target);
@@ -136,22 +153,30 @@ export function placement(mapLocation: MapLocation | undefined): (storage: Stora
       const onCpu = onLocation(storage, 'cpu');
       const chosen = mapLocation(onCpu, storage.location);
       if (chosen === null || chosen === undefined) return restoreLocation(onCpu, storage.location);
-      if (!(chosen instanceof Storage)) throw new TypeError('a mapLocation function must return a Storage, null or undefined');
+      if (!(chosen instanceof Storage))
+        throw new TypeError('a mapLocation function must return a Storage, null or undefined');
       return chosen;
     };
   }
   if (typeof mapLocation === 'object') {
-    const table = mapLocation instanceof Map ? mapLocation : new Map(Object.entries(mapLocation as Record<string, string>));
-    return (storage) => restoreLocation(onLocation(storage, 'cpu'), String(table.get(storage.location) ?? storage.location));
+    const table =
+      mapLocation instanceof Map ? mapLocation : new Map(Object.entries(mapLocation as Record<string, string>));
+    return (storage) =>
+      restoreLocation(onLocation(storage, 'cpu'), String(table.get(storage.location) ?? storage.location));
   }
   // PyTorch takes anything else for a function.
-  throw new TypeError(`'${mapLocation === (true as unknown) || mapLocation === (false as unknown) ? 'bool' : 'int'}' object is not callable`);
+  throw new TypeError(
+    `'${mapLocation === (true as unknown) || mapLocation === (false as unknown) ? 'bool' : 'int'}' object is not callable`,
+  );
 }
 
 /** The same for a tensor that carries a device name instead of a storage; PyTorch has no callback for those. */
 export function devicePlacement(mapLocation: MapLocation | undefined): (storage: Storage) => Storage {
   if (typeof mapLocation !== 'function') return placement(mapLocation);
   return (storage) => {
-    throw locationError('Callable map_location not supported with _rebuild_wrapper_subclass or _rebuild_device_tensor_from_numpy', storage);
+    throw locationError(
+      'Callable map_location not supported with _rebuild_wrapper_subclass or _rebuild_device_tensor_from_numpy',
+      storage,
+    );
   };
 }

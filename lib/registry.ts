@@ -8,8 +8,10 @@ const classes = new Map<string, PickleClass>();
  * not run on loading: the object is made from the prototype and given its pickled state.
  */
 export function register(globalName: string, Class: PickleClass): void {
-  if (typeof globalName !== 'string' || !/^[^.\s]+(\.[^.\s]+)+$/.test(globalName)) throw new TypeError(`'${String(globalName)}' is no global of the form "module.Class"`);
-  if (typeof (Class as unknown) !== 'function' || typeof Class.prototype !== 'object') throw new TypeError(`register('${globalName}', ...) needs a class`);
+  if (typeof globalName !== 'string' || !/^[^.\s]+(\.[^.\s]+)+$/.test(globalName))
+    throw new TypeError(`'${String(globalName)}' is no global of the form "module.Class"`);
+  if (typeof (Class as unknown) !== 'function' || typeof Class.prototype !== 'object')
+    throw new TypeError(`register('${globalName}', ...) needs a class`);
   classes.set(globalName, Class);
 }
 

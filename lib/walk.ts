@@ -7,7 +7,7 @@
  */
 import { getPickled, type Picklable, pickledForm } from './pickle/classes';
 import { isFloatKey } from './pickle/notes';
-import { NdArray, OrderedDict, PyObject, type PyValue, Tuple, pyFloat } from './pickle/values';
+import { NdArray, OrderedDict, PyObject, type PyValue, pyFloat, Tuple } from './pickle/values';
 import { repr } from './repr';
 import { NestedTensor } from './tensor/nested';
 import { SparseTensor } from './tensor/sparse';
@@ -31,21 +31,31 @@ export function joinPath(path: string, key: PyValue, isFloat = false): string {
 }
 
 function keyRepr(key: PyValue): string {
-  if (key instanceof Tuple) return `(${key.map((item) => keyRepr(item as PyValue)).join(', ')}${key.length === 1 ? ',' : ''})`;
+  if (key instanceof Tuple)
+    return `(${key.map((item) => keyRepr(item as PyValue)).join(', ')}${key.length === 1 ? ',' : ''})`;
   if (isTensor(key) || key instanceof PyObject) return '<object>';
   return repr(key);
 }
 
 function stateSteps(state: PyValue | undefined): Step[] {
   if (state === undefined || state === null) return [];
-  if (state instanceof Tuple && state.length === 2 && (state[0] === null || state[0] instanceof Map) && state[1] instanceof Map) {
+  if (
+    state instanceof Tuple &&
+    state.length === 2 &&
+    (state[0] === null || state[0] instanceof Map) &&
+    state[1] instanceof Map
+  ) {
     return [...stateSteps(state[0] as PyValue), ...(state[1] as Map<PyValue, PyValue>)];
   }
   return state instanceof Map ? [...(state as Map<PyValue, PyValue>)] : [['__state__', state]];
 }
 
 function objectSteps(object: PyObject): Step[] {
-  const steps: Step[] = [...(object.dictItems ?? []), ...(object.listItems ?? []).map((item, i): Step => [i, item]), ...stateSteps(object.state)];
+  const steps: Step[] = [
+    ...(object.dictItems ?? []),
+    ...(object.listItems ?? []).map((item, i): Step => [i, item]),
+    ...stateSteps(object.state),
+  ];
   if (object.args.length) steps.push(['__args__', object.args]);
   if (object.kwargs?.size) steps.push(['__kwargs__', object.kwargs]);
   return steps;
@@ -56,17 +66,22 @@ export function childrenOf(value: PyValue): Step[] | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
   if (value instanceof Map) {
     const steps: Step[] = [];
-    for (const [key, item] of value as Map<PyValue, PyValue>) steps.push([key, item, typeof key === 'number' && isFloatKey(value, key)]);
+    for (const [key, item] of value as Map<PyValue, PyValue>)
+      steps.push([key, item, typeof key === 'number' && isFloatKey(value, key)]);
     if (value instanceof OrderedDict && value.attributes) for (const step of value.attributes) steps.push(step);
     return steps;
   }
   if (Array.isArray(value)) return (value as PyValue[]).map((item, i): Step => [i, item]);
   if (value instanceof Set) {
     const items = [...(value as Set<PyValue>)];
-    return items.map((item) => [keyRepr(item), item] as const).sort((a, b) => (a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : 0)).map(([, item], i): Step => [i, item]);
+    return items
+      .map((item) => [keyRepr(item), item] as const)
+      .sort((a, b) => (a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : 0))
+      .map(([, item], i): Step => [i, item]);
   }
   if (value instanceof PyObject) return objectSteps(value);
-  if (value instanceof NdArray || value instanceof Storage || isTensor(value) || value instanceof Uint8Array) return undefined;
+  if (value instanceof NdArray || value instanceof Storage || isTensor(value) || value instanceof Uint8Array)
+    return undefined;
   const pickled = pickledForm(value);
   const own = (value as Picklable)[getPickled];
   if (own) return objectSteps(own.call(value, pickled));
@@ -74,7 +89,10 @@ export function childrenOf(value: PyValue): Step[] | undefined {
 }
 
 function isPlainTuple(value: PyValue, steps: readonly Step[]): boolean {
-  return value instanceof Tuple && !steps.some(([, item]) => isTensor(item) || item instanceof NdArray || childrenOf(item) !== undefined);
+  return (
+    value instanceof Tuple &&
+    !steps.some(([, item]) => isTensor(item) || item instanceof NdArray || childrenOf(item) !== undefined)
+  );
 }
 
 /** Values reached from a root, each with its path; containers before what they hold. */
@@ -90,7 +108,8 @@ export function* walk(root: PyValue, prefix = ''): Generator<readonly [path: str
       if (value.grad) stack.push([path, [['grad', value.grad]], { i: 0 }]);
       if (attributes === undefined || attributes === null) return;
       seen.add(value);
-      const steps = attributes instanceof Tuple ? [...attributes].map((item, i): Step => [i, item]) : childrenOf(attributes);
+      const steps =
+        attributes instanceof Tuple ? [...attributes].map((item, i): Step => [i, item]) : childrenOf(attributes);
       if (steps?.length) stack.push([joinPath(path, '__attrs__'), steps, { i: 0 }]);
       return;
     }
@@ -121,7 +140,10 @@ export function* walk(root: PyValue, prefix = ''): Generator<readonly [path: str
 }
 
 /** The tensors of a graph in order, each with its path; one that stands in several places is listed at each. */
-export function* walkTensors(root: PyValue, prefix = ''): Generator<[path: string, tensor: AnyTensor], void, undefined> {
+export function* walkTensors(
+  root: PyValue,
+  prefix = '',
+): Generator<[path: string, tensor: AnyTensor], void, undefined> {
   for (const [path, value] of walk(root, prefix)) if (isTensor(value)) yield [path, value];
 }
 
@@ -137,7 +159,8 @@ export function valueAt(root: PyValue, path: string): PyValue | undefined {
     for (const [key, item, isFloat] of (steps ?? []).reverse()) {
       const segment = typeof key === 'string' && rest.length < path.length ? `.${key}` : joinPath('', key, isFloat);
       const next = rest[segment.length];
-      if (segment && rest.startsWith(segment) && (next === undefined || next === '.' || next === '[')) stack.push([item, rest.slice(segment.length)]);
+      if (segment && rest.startsWith(segment) && (next === undefined || next === '.' || next === '['))
+        stack.push([item, rest.slice(segment.length)]);
     }
   }
   return undefined;

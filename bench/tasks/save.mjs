@@ -30,7 +30,10 @@ export default {
   contenders: {
     ours: ours(),
     'ours-edited': ours((state) => state.set('epoch', 4)),
-    'torch-save': { needs: 'torch', run: ({ dir, size }) => runPython(TORCH, [inputPath(dir, size), join(dir, OUTPUT)]) },
+    'torch-save': {
+      needs: 'torch',
+      run: ({ dir, size }) => runPython(TORCH, [inputPath(dir, size), join(dir, OUTPUT)]),
+    },
     cp: {
       async run({ dir, size, timed }) {
         return timed(() => {

@@ -22,7 +22,8 @@ export default {
     cat: {
       async run({ dir, size, timed }) {
         return timed(() => {
-          if (spawnSync('sh', ['-c', 'cat "$0" > /dev/null', inputPath(dir, size)]).status !== 0) throw new Error('cat failed');
+          if (spawnSync('sh', ['-c', 'cat "$0" > /dev/null', inputPath(dir, size)]).status !== 0)
+            throw new Error('cat failed');
           return statSync(inputPath(dir, size)).size;
         });
       },
@@ -30,7 +31,11 @@ export default {
     'zip-testzip': {
       async run({ dir, size, timed }) {
         return timed(() => {
-          spawnSync('python3', ['-c', 'import sys, zipfile; assert zipfile.ZipFile(sys.argv[1]).testzip() is None', inputPath(dir, size)]);
+          spawnSync('python3', [
+            '-c',
+            'import sys, zipfile; assert zipfile.ZipFile(sys.argv[1]).testzip() is None',
+            inputPath(dir, size),
+          ]);
           return statSync(inputPath(dir, size)).size;
         });
       },

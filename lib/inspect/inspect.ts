@@ -149,7 +149,8 @@ function isFilledContainer(value: unknown): boolean {
   return value instanceof Set && value.size > 0 && !isFlat(value as never);
 }
 
-function factsOf(path: string, tensor: AnyTensor, sharedWith: string | undefined): TensorFacts {
+/** @internal */
+export function factsOf(path: string, tensor: AnyTensor, sharedWith: string | undefined): TensorFacts {
   const values = stridedParts(tensor)[0] as Tensor;
   const isStrided = tensor instanceof Tensor;
   const isNested = tensor instanceof NestedTensor;

@@ -21,6 +21,7 @@ export type ModuleObject = object & ({ readonly [moduleBrand]: true } | PyObject
 
 /** The attributes that hold a module's parts. */
 type Part = '_parameters' | '_buffers' | '_modules';
+const PARTS: readonly Part[] = ['_parameters', '_buffers', '_modules'];
 
 const attributesByModule = new WeakMap<object, Attributes>();
 
@@ -119,27 +120,36 @@ function pythonSpelling(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
-/** The attribute as Python's `getattr` finds it; undefined when there is none. */
+/** The attribute as Python's `getattr` finds it, in either spelling; undefined when there is none. */
 export function getAttribute(attributes: Attributes, name: string): PyValue | undefined {
+  const found = exactAttribute(attributes, name);
+  if (found !== undefined) return found;
+  const spelled = pythonSpelling(name);
+  return spelled === name ? undefined : exactAttribute(attributes, spelled);
+}
+
+function exactAttribute(attributes: Attributes, name: string): PyValue | undefined {
   const own = attributes.get(name);
   if (own !== undefined) return own;
-  for (const where of ['_parameters', '_buffers', '_modules'] as const) {
+  for (const where of PARTS) {
     const found = part(attributes, where).get(name);
     if (found !== undefined) return found;
   }
-  const spelled = pythonSpelling(name);
-  return spelled === name ? undefined : attributes.get(spelled);
+  return undefined;
 }
 
 /** Every name that `getAttribute` finds and that is not PyTorch's own bookkeeping. */
 export function attributeNames(attributes: Attributes): string[] {
   const names = [...attributes.keys()].filter((name) => typeof name === 'string' && !BOOKKEEPING.has(name));
-  for (const where of ['_parameters', '_buffers', '_modules'] as const) names.push(...part(attributes, where).keys());
+  for (const where of PARTS) names.push(...part(attributes, where).keys());
   return names;
 }
 
 /** Python's `setattr` of a module. False when the value is none that Python could hold (a function, undefined). */
-export function assignAttribute(attributes: Attributes, name: string, value: unknown): boolean {
+export function assignAttribute(attributes: Attributes, given: string, value: unknown): boolean {
+  const spelled = pythonSpelling(given);
+  const isAlias = spelled !== given && exactAttribute(attributes, given) === undefined && exactAttribute(attributes, spelled) !== undefined;
+  const name = isAlias ? spelled : given;
   if (value instanceof Parameter) {
     setParameter(attributes, name, value);
     return true;
@@ -165,8 +175,7 @@ export function assignAttribute(attributes: Attributes, name: string, value: unk
     return true;
   }
   if (value === undefined || typeof value === 'function' || typeof value === 'symbol') return false;
-  const spelled = pythonSpelling(name);
-  setPlain(attributes, attributes.has(name) || !attributes.has(spelled) ? name : spelled, value as PyValue);
+  setPlain(attributes, name, value as PyValue);
   return true;
 }
 
@@ -235,7 +244,7 @@ function removeFrom(attributes: Attributes, name: string, parts: readonly Part[]
 
 /** Python's `delattr`; false when there is no such attribute. */
 export function deleteAttribute(attributes: Attributes, name: string): boolean {
-  for (const where of ['_parameters', '_buffers', '_modules'] as const) {
+  for (const where of PARTS) {
     if (!part(attributes, where).delete(name)) continue;
     if (where === '_buffers') removeFrom(attributes, name, [], true);
     return true;

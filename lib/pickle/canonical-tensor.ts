@@ -85,7 +85,13 @@ export class CanonicalTensor {
   #u32(bytes: Buffer): number {
     const at = this.#pos;
     this.#pos += 4;
-    return ((bytes[at] as number) | ((bytes[at + 1] as number) << 8) | ((bytes[at + 2] as number) << 16) | ((bytes[at + 3] as number) << 24)) >>> 0;
+    return (
+      ((bytes[at] as number) |
+        ((bytes[at + 1] as number) << 8) |
+        ((bytes[at + 2] as number) << 16) |
+        ((bytes[at + 3] as number) << 24)) >>>
+      0
+    );
   }
 
   #recall(bytes: Buffer): number {

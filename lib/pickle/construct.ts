@@ -7,8 +7,19 @@
 import { Tensor } from '../tensor/tensor';
 import { buildInstance, instantiate, pickledForm } from './classes';
 import { buildTensor } from './rebuild';
-import { type Host, KnownGlobal, StorageClass, fail } from './rules';
-import { type Construction, Counter, FrozenSet, NdArray, OrderedDict, PyGlobal, PyObject, type PyValue, Tuple, typeName } from './values';
+import { fail, type Host, KnownGlobal, StorageClass } from './rules';
+import {
+  type Construction,
+  Counter,
+  FrozenSet,
+  NdArray,
+  OrderedDict,
+  PyGlobal,
+  PyObject,
+  type PyValue,
+  Tuple,
+  typeName,
+} from './values';
 import { weightsOnlyError } from './weights-only';
 
 /** The strings of a persistent id that PyTorch takes from one constant each: they are shared by value. */
@@ -19,7 +30,8 @@ export const persistentIdItems: readonly { index: number; isConstant(text: strin
 
 export function reduce(callable: PyValue, args: Tuple, host: Host, weightsOnly: boolean): PyValue {
   if (callable instanceof KnownGlobal && callable.rule.reduce) return callable.rule.reduce(args, host, callable);
-  if (weightsOnly && !(callable instanceof PyGlobal)) throw weightsOnlyError(`Trying to call reduce for unrecognized function ${typeName(callable)}`);
+  if (weightsOnly && !(callable instanceof PyGlobal))
+    throw weightsOnlyError(`Trying to call reduce for unrecognized function ${typeName(callable)}`);
   return make(callable, args, undefined, 'reduce', host);
 }
 
@@ -36,12 +48,20 @@ export function newObject(
     if (rule) return rule.call(callable.rule, args, host, callable);
   }
   if (weightsOnly && !(callable instanceof PyGlobal)) {
-    throw weightsOnlyError(`Can only create new object for nn.Parameter or classes allowlisted via \`add_safe_globals\` but got ${typeName(callable)}`);
+    throw weightsOnlyError(
+      `Can only create new object for nn.Parameter or classes allowlisted via \`add_safe_globals\` but got ${typeName(callable)}`,
+    );
   }
   return make(callable, args, kwargs, construction, host);
 }
 
-function make(callable: PyValue, args: Tuple, kwargs: Map<PyValue, PyValue> | undefined, construction: Construction, host: Host): PyValue {
+function make(
+  callable: PyValue,
+  args: Tuple,
+  kwargs: Map<PyValue, PyValue> | undefined,
+  construction: Construction,
+  host: Host,
+): PyValue {
   // A class, or the result of a call (a bound method fetched by getattr): kept, never called.
   if (!(callable instanceof PyGlobal || callable instanceof PyObject) || callable instanceof StorageClass) {
     return fail(`a ${typeName(callable)} is called as if it were a class or function`);
@@ -70,7 +90,8 @@ export function build(target: PyValue, state: PyValue, host: Host, weightsOnly: 
   if (target instanceof NdArray && target.pickled) {
     const rule = target.pickled.callable;
     // Filled in place: the memo already knows the array by this object.
-    if (rule instanceof KnownGlobal && rule.rule.build) return Object.assign(target, rule.rule.build(target.pickled, state, host));
+    if (rule instanceof KnownGlobal && rule.rule.build)
+      return Object.assign(target, rule.rule.build(target.pickled, state, host));
   }
   const pickled = typeof target === 'object' && target !== null ? pickledForm(target) : undefined;
   if (pickled) {
@@ -83,9 +104,15 @@ export function build(target: PyValue, state: PyValue, host: Host, weightsOnly: 
 }
 
 /** One item of a dict; gives the key as it was filed, or the pair that keeps key and value of an unknown class. */
-export function setItem(target: PyValue, key: PyValue, value: PyValue, weightsOnly: boolean): { readonly key: PyValue } | { readonly pair: [PyValue, PyValue] } {
+export function setItem(
+  target: PyValue,
+  key: PyValue,
+  value: PyValue,
+  weightsOnly: boolean,
+): { readonly key: PyValue } | { readonly pair: [PyValue, PyValue] } {
   if (target instanceof Map) {
-    if (weightsOnly && target.constructor !== Map && !(target instanceof OrderedDict) && !(target instanceof Counter)) refuseItem(target);
+    if (weightsOnly && target.constructor !== Map && !(target instanceof OrderedDict) && !(target instanceof Counter))
+      refuseItem(target);
     const slot = typeof key === 'string' ? key : hashable(target as Map<PyValue, PyValue>, key);
     target.set(slot, value);
     return { key: slot };
@@ -99,7 +126,10 @@ export function setItem(target: PyValue, key: PyValue, value: PyValue, weightsOn
 }
 
 function refuseItem(target: PyValue, weightsOnly = true): never {
-  if (weightsOnly) throw weightsOnlyError(`Can only SETITEM for dict, collections.OrderedDict, collections.Counter, but got ${typeName(target)}`);
+  if (weightsOnly)
+    throw weightsOnlyError(
+      `Can only SETITEM for dict, collections.OrderedDict, collections.Counter, but got ${typeName(target)}`,
+    );
   return fail(`an item is set in a ${typeName(target)}, which is no dict`);
 }
 
@@ -107,14 +137,18 @@ function refuseItem(target: PyValue, weightsOnly = true): never {
 function hashable(map: Map<PyValue, PyValue>, key: PyValue): PyValue {
   if (typeof key === 'boolean') return map.has(Number(key)) ? Number(key) : key;
   if (key === 0 || key === 1) return !map.has(key) && map.has(key === 1) ? key === 1 : key;
-  const mutable = key instanceof Map || (key instanceof Set && !(key instanceof FrozenSet)) || (Array.isArray(key) && !(key instanceof Tuple));
+  const mutable =
+    key instanceof Map ||
+    (key instanceof Set && !(key instanceof FrozenSet)) ||
+    (Array.isArray(key) && !(key instanceof Tuple));
   return mutable ? fail(`a ${typeName(key)} cannot be the key of a dict`) : key;
 }
 
 /** The list that APPEND and APPENDS add to. */
 export function appendItems(target: PyValue, weightsOnly: boolean, single: boolean): PyValue[] {
   if (Array.isArray(target) && !(target instanceof Tuple)) return target as PyValue[];
-  if (weightsOnly) throw weightsOnlyError(`Can only ${single ? 'append to' : 'extend'} lists, but got ${typeName(target)}`);
+  if (weightsOnly)
+    throw weightsOnlyError(`Can only ${single ? 'append to' : 'extend'} lists, but got ${typeName(target)}`);
   const object = itemHolder(target);
   if (!object) return fail(`items are added to a ${typeName(target)}, which is no list`);
   object.listItems ??= [];

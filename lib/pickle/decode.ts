@@ -32,7 +32,9 @@ function decodeSurrogates(bytes: Buffer, start: number, end: number): string {
   for (let i = start; i + 2 < end; i++) {
     if (bytes[i] !== 0xed || (bytes[i + 1] as number) < 0xa0 || ((bytes[i + 2] as number) & 0xc0) !== 0x80) continue;
     flush(i);
-    parts.push(String.fromCharCode(0xd000 | (((bytes[i + 1] as number) & 0x3f) << 6) | ((bytes[i + 2] as number) & 0x3f)));
+    parts.push(
+      String.fromCharCode(0xd000 | (((bytes[i + 1] as number) & 0x3f) << 6) | ((bytes[i + 2] as number) & 0x3f)),
+    );
     from = i + 3;
     i += 2;
   }
@@ -44,7 +46,12 @@ function decodeSurrogates(bytes: Buffer, start: number, end: number): string {
 export class NotUtf8Error extends CheckpointError {}
 
 /** A byte string of Python 2, as the caller wants such strings. */
-export function decodeByteString(bytes: Buffer, start: number, end: number, encoding: StringEncoding): string | Uint8Array {
+export function decodeByteString(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  encoding: StringEncoding,
+): string | Uint8Array {
   switch (encoding) {
     case 'bytes':
       return new Uint8Array(bytes.subarray(start, end));
@@ -53,10 +60,14 @@ export function decodeByteString(bytes: Buffer, start: number, end: number, enco
     case 'ascii':
       for (let i = start; i < end; i++) {
         if ((bytes[i] as number) >= 0x80) {
-          throw new CheckpointError('PICKLE_CORRUPT', `a byte string holds 0x${(bytes[i] as number).toString(16)}, which is not ASCII`, {
-            byteOffset: i,
-            hint: 'pass encoding: "latin1" or "bytes"',
-          });
+          throw new CheckpointError(
+            'PICKLE_CORRUPT',
+            `a byte string holds 0x${(bytes[i] as number).toString(16)}, which is not ASCII`,
+            {
+              byteOffset: i,
+              hint: 'pass encoding: "latin1" or "bytes"',
+            },
+          );
         }
       }
       return bytes.toString('latin1', start, end);
@@ -65,7 +76,11 @@ export function decodeByteString(bytes: Buffer, start: number, end: number, enco
         return decodeUtf8(bytes, start, end);
       } catch (cause) {
         const hint = 'a file of Python 2 may need the option encoding: "latin1"';
-        throw new NotUtf8Error('PICKLE_CORRUPT', 'a byte string is not valid UTF-8', { byteOffset: start, hint, cause });
+        throw new NotUtf8Error('PICKLE_CORRUPT', 'a byte string is not valid UTF-8', {
+          byteOffset: start,
+          hint,
+          cause,
+        });
       }
   }
 }
@@ -92,15 +107,28 @@ export function parseInteger(text: string): number | bigint {
 }
 
 /** The float of a text opcode, in Python's spelling. */
-export function parseFloat(text: string): number {
+export function parseDecimal(text: string): number {
   const word = text.trim().toLowerCase();
   const special = /^([+-]?)(inf(?:inity)?|nan)$/.exec(word);
-  if (special) return special[2] === 'nan' ? Number.NaN : special[1] === '-' ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
-  if (!/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/.test(word)) throw new CheckpointError('PICKLE_CORRUPT', `'${clip(text)}' is no float`);
+  if (special)
+    return special[2] === 'nan' ? Number.NaN : special[1] === '-' ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
+  if (!/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/.test(word))
+    throw new CheckpointError('PICKLE_CORRUPT', `'${clip(text)}' is no float`);
   return Number(word);
 }
 
-const SIMPLE_ESCAPES: Readonly<Record<string, number>> = { '\\': 0x5c, "'": 0x27, '"': 0x22, a: 7, b: 8, f: 12, n: 10, r: 13, t: 9, v: 11 };
+const SIMPLE_ESCAPES: Readonly<Record<string, number>> = {
+  '\\': 0x5c,
+  "'": 0x27,
+  '"': 0x22,
+  a: 7,
+  b: 8,
+  f: 12,
+  n: 10,
+  r: 13,
+  t: 9,
+  v: 11,
+};
 
 /** The quoted string of protocol 0, `'ab\x00\n'`, as bytes. */
 export function parseQuoted(text: string): Buffer {
@@ -132,13 +160,16 @@ export function parseQuoted(text: string): Buffer {
 
 /** The `raw-unicode-escape` text of protocol 0: `\uXXXX`, `\UXXXXXXXX`, everything else Latin-1. */
 export function parseRawUnicode(text: string): string {
-  return text.replace(/(\\*)\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))/g, (all: string, slashes: string, short?: string, long?: string) => {
-    // An even number of backslashes before means that this one is a backslash of the text.
-    if (slashes.length % 2) return all;
-    const code = Number.parseInt((short ?? long) as string, 16);
-    if (code > 0x10ffff) throw new CheckpointError('PICKLE_CORRUPT', `\\U${long} is no character`);
-    return slashes + String.fromCodePoint(code);
-  });
+  return text.replace(
+    /(\\*)\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))/g,
+    (all: string, slashes: string, short?: string, long?: string) => {
+      // An even number of backslashes before means that this one is a backslash of the text.
+      if (slashes.length % 2) return all;
+      const code = Number.parseInt((short ?? long) as string, 16);
+      if (code > 0x10ffff) throw new CheckpointError('PICKLE_CORRUPT', `\\U${long} is no character`);
+      return slashes + String.fromCodePoint(code);
+    },
+  );
 }
 
 export function clip(text: string): string {

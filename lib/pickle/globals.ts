@@ -16,14 +16,30 @@ import { checkAllowed } from './weights-only';
 
 const RULES: ReadonlyMap<string, GlobalRule> = new Map([...pythonRules, ...numpyRules, ...torchRules]);
 
-const LAYOUTS = new Set(['strided', 'sparse_coo', 'sparse_csr', 'sparse_csc', 'sparse_bsr', 'sparse_bsc', '_mkldnn', 'jagged']);
-const QSCHEMES = new Set(['per_tensor_affine', 'per_tensor_symmetric', 'per_channel_affine', 'per_channel_symmetric', 'per_channel_affine_float_qparams']);
+const LAYOUTS = new Set([
+  'strided',
+  'sparse_coo',
+  'sparse_csr',
+  'sparse_csc',
+  'sparse_bsr',
+  'sparse_bsc',
+  '_mkldnn',
+  'jagged',
+]);
+const QSCHEMES = new Set([
+  'per_tensor_affine',
+  'per_tensor_symmetric',
+  'per_channel_affine',
+  'per_channel_symmetric',
+  'per_channel_affine_float_qparams',
+]);
 
 /** A value that is a global in a pickle but a constant here. */
 function constantOf(module: string, name: string): PyValue | undefined {
   // The reader of PyTorch looks only at the class name of a storage: `torch.cuda.FloatStorage` is a FloatStorage.
   if (name.endsWith('Storage') && module.split('.')[0] === 'torch') {
-    if (name === 'UntypedStorage' || name === '_UntypedStorage') return new StorageClass(module, name, DType.uint8, true);
+    if (name === 'UntypedStorage' || name === '_UntypedStorage')
+      return new StorageClass(module, name, DType.uint8, true);
     const dtype = DType.ofStorageClass(name);
     return dtype && new StorageClass(module, name, dtype, false);
   }
@@ -64,11 +80,16 @@ export class GlobalResolver {
     this.named.push({ spelled: `${module}.${name}`, global });
     const { weightsOnly, safeGlobals, unsafeGlobals } = this.#options;
     const constant = constantOf(module, name);
-    if (weightsOnly && !(constant instanceof StorageClass)) checkAllowed(global, python3Parts(module, name)[0], safeGlobals);
+    if (weightsOnly && !(constant instanceof StorageClass))
+      checkAllowed(global, python3Parts(module, name)[0], safeGlobals);
     else if (unsafeGlobals === 'reject' && verdictOf(global) === 'dangerous' && !safeGlobals.has(global)) {
-      throw new CheckpointError('UNSAFE_GLOBAL', `the pickle names "${global}", which reaches code or files and has no place in a checkpoint`, {
-        hint: 'nothing was run; do not open this file with Python, and look at it with "torch-checkpoint scan"',
-      });
+      throw new CheckpointError(
+        'UNSAFE_GLOBAL',
+        `the pickle names "${global}", which reaches code or files and has no place in a checkpoint`,
+        {
+          hint: 'nothing was run; do not open this file with Python, and look at it with "torch-checkpoint scan"',
+        },
+      );
     }
     const rule = RULES.get(global);
     const value = constant ?? (rule ? new KnownGlobal(module, name, global, rule) : new PyGlobal(module, name, global));

@@ -91,7 +91,8 @@ export function python3Name(module: string, name: string): string {
 export function python2Parts(module: string, name: string): readonly [module: string, name: string] {
   const mapped = REVERSE_NAMES.get(`${module}.${name}`);
   if (mapped) return mapped;
-  if (module === 'builtins' && /(?:Error|Exception|Warning|Exit|Interrupt|StopIteration)$/.test(name)) return ['exceptions', name];
+  if (module === 'builtins' && /(?:Error|Exception|Warning|Exit|Interrupt|StopIteration)$/.test(name))
+    return ['exceptions', name];
   return [REVERSE_MODULES.get(module) ?? module, name];
 }
 

@@ -66,6 +66,8 @@ export function noteFloat(container: object, slot: PyValue, value: number): void
 
 export function noteString(container: object, slot: PyValue, identity: StringIdentity): void {
   notesOf(container).values.set(slot, identity);
+  const set = setsOfLists.get(container);
+  if (set) noteKey(set, identity.text, identity);
 }
 
 export function noteKey(container: object, key: PyValue, identity: StringIdentity): void {
@@ -95,7 +97,28 @@ export function keyIdentity(container: object, key: string): StringIdentity | un
 
 /** True when the integral key was loaded from a Python float. */
 export function isFloatKey(container: object, key: number): boolean {
-  return typeof notes.get(container)?.keys.get(key) === 'number';
+  return floatKey(container, key) !== undefined;
+}
+
+/** The float that the integral key was loaded from: -0.0 is one too, which a Map or Set files under 0. */
+export function floatKey(container: object, key: number): number | undefined {
+  const note = notes.get(container)?.keys.get(key);
+  return typeof note === 'number' ? note : undefined;
+}
+
+/** The set that a pickle makes from a list, by the list: strings of the list are noted when the pickle has been read. */
+const setsOfLists = new WeakMap<object, object>();
+
+/** Hands the notes of a list's items to the set that is made from it. */
+export function moveItemNotes(list: readonly PyValue[], set: object): void {
+  if (list.length === 0) return;
+  setsOfLists.set(list, set);
+  for (const note of notes.get(list)?.values.values() ?? []) if (typeof note === 'number') noteFloatKey(set, note);
+}
+
+/** Lets a container that is made from another while a pickle is read have its notes, those to come included. */
+export function shareNotes(from: object, to: object): void {
+  notes.set(to, notesOf(from));
 }
 
 /** Hands the notes of one container to the one that takes its place with the same slots. */

@@ -39,8 +39,19 @@ export function dtypeFacts(dtype: PyValue | undefined): DTypeFacts {
   if (!Number.isSafeInteger(itemsize)) return fail(`the numpy dtype ${String(code)} is not known`);
   const order = typeof state[1] === 'string' ? state[1] : (match[1] ?? '<');
   const single = itemsize === 1 || letter === 'S' || letter === 'V' || letter === 'b';
-  const text = `${single ? '|' : order === '>' ? '>' : '<'}${letter}${letter === 'U' ? itemsize / 4 : itemsize}`;
+  const unit = letter === 'M' || letter === 'm' ? dateUnit(state[8]) : '';
+  const text = `${single ? '|' : order === '>' ? '>' : '<'}${letter}${letter === 'U' ? itemsize / 4 : itemsize}${unit}`;
   return { text: fields ? `${text} (structured)` : text, itemsize, isObject: false };
+}
+
+/** The unit of a date or time span, `[D]` or `[25s]`, from the last item of its dtype's state: ({}, (unit, multiple, 1, 1)). */
+function dateUnit(metadata: PyValue | undefined): string {
+  const parts = metadata instanceof Tuple ? metadata[1] : undefined;
+  if (!(parts instanceof Tuple)) return '';
+  const [unit, multiple] = parts as PyValue[];
+  const name = unit instanceof Uint8Array ? Buffer.from(unit).toString('latin1') : unit;
+  if (typeof name !== 'string' || !/^[A-Za-z]{1,2}$/.test(name)) return '';
+  return `[${typeof multiple === 'number' && multiple !== 1 ? multiple : ''}${name}]`;
 }
 
 function shapeOf(value: PyValue | undefined): number[] {

@@ -1,6 +1,6 @@
 /** The option `dicts: 'object'`: dicts with only string keys as objects without a prototype. */
 import { moveNotes } from './notes';
-import { OrderedDict, PyObject, type PyValue, Tuple } from './values';
+import { OrderedDict, PyObject, type PyValue, type Tuple } from './values';
 
 /** Replaces plain dicts throughout a graph, sharing and cycles kept. Containers that stay are changed in place. */
 export function asObjects(root: PyValue): PyValue {
@@ -13,7 +13,10 @@ export function asObjects(root: PyValue): PyValue {
     if (known !== undefined) return known;
     const holds = value instanceof Map || Array.isArray(value) || value instanceof PyObject;
     if (!holds) return value;
-    const plain = value instanceof Map && !(value instanceof OrderedDict) && [...value.keys()].every((key) => typeof key === 'string');
+    const plain =
+      value instanceof Map &&
+      !(value instanceof OrderedDict) &&
+      [...value.keys()].every((key) => typeof key === 'string');
     const result: PyValue = plain ? (Object.create(null) as object) : value;
     replaced.set(value, result);
     pending.push(value);
@@ -28,7 +31,8 @@ export function asObjects(root: PyValue): PyValue {
         if (target instanceof Map) target.set(key, convert(value));
         else (target as Record<string, PyValue>)[key as string] = convert(value);
       }
-      if (source instanceof OrderedDict && source.attributes) for (const [key, value] of source.attributes) source.attributes.set(key, convert(value));
+      if (source instanceof OrderedDict && source.attributes)
+        for (const [key, value] of source.attributes) source.attributes.set(key, convert(value));
       if (target !== source) moveNotes(source, target);
     } else if (Array.isArray(source)) {
       for (let i = 0; i < source.length; i++) source[i] = convert(source[i] as PyValue);
@@ -36,7 +40,8 @@ export function asObjects(root: PyValue): PyValue {
       if (source.state !== undefined) source.state = convert(source.state);
       source.args = convert(source.args) as Tuple;
       for (const pair of source.dictItems ?? []) pair[1] = convert(pair[1]);
-      for (let i = 0; i < (source.listItems?.length ?? 0); i++) (source.listItems as PyValue[])[i] = convert((source.listItems as PyValue[])[i] as PyValue);
+      for (let i = 0; i < (source.listItems?.length ?? 0); i++)
+        (source.listItems as PyValue[])[i] = convert((source.listItems as PyValue[])[i] as PyValue);
     }
   }
   return converted;

@@ -17,7 +17,7 @@ import type { Relocate } from '../compact';
 import { ByteWriter } from './byte-writer';
 import { getPickled, type Picklable, pickledForm } from './classes';
 import { python2Parts, python3Parts } from './names';
-import { type GlobalNames, globalNameSlot, StringIdentity, isUnmemoized, isFloatKey, isFloatSlot, keyIdentity, stringIdentity } from './notes';
+import { type GlobalNames, floatKey, globalNameSlot, StringIdentity, isUnmemoized, isFloatSlot, keyIdentity, stringIdentity } from './notes';
 import { Op } from './opcodes';
 import { type TensorWriter, makeTensorWriter } from './tensor-writer';
 import {
@@ -196,8 +196,11 @@ export class Pickler {
 
   /** A global in Python 3 names, spelled as the protocol wants it; written once, then recalled, unless told otherwise. */
   global(module: string, name: string, memoized = true): void {
+    this.#spelledGlobal(this.target.protocol < 3 ? python2Parts(module, name) : [module, name], memoized);
+  }
+
+  #spelledGlobal(spelling: readonly [module: string, name: string], memoized: boolean): void {
     this.out.boundary();
-    const spelling = this.target.protocol < 3 ? python2Parts(module, name) : ([module, name] as const);
     const key = `${spelling[0]}\n${spelling[1]}`;
     const known = this.#globals.get(key);
     if (known !== undefined) return this.#get(known);
@@ -255,8 +258,9 @@ export class Pickler {
         this.string(value, (container && (isKey ? keyIdentity(container, value) : stringIdentity(container, slot, value))) ?? value);
         return undefined;
       case 'number': {
-        const float = !Number.isSafeInteger(value) || Object.is(value, -0) || (container !== undefined && (isKey ? isFloatKey(container, value) : isFloatSlot(container, slot, value)));
-        if (float) this.float(value);
+        const key = isKey && container ? floatKey(container, value) : undefined;
+        const float = key !== undefined || !Number.isSafeInteger(value) || Object.is(value, -0) || (!isKey && container !== undefined && isFloatSlot(container, slot, value));
+        if (float) this.float(key ?? value);
         else this.int(value);
         return undefined;
       }
@@ -271,17 +275,18 @@ export class Pickler {
           this.out.u8(Op.NONE);
           return undefined;
         }
-        return this.#saveObject(value);
+        return this.#saveObject(value, container instanceof PyObject && slot === '__args__');
       default:
         throw refuse(`a ${typeof value} has no form in a pickle${typeof value === 'undefined' ? '; use null for None, or leave the key out' : ''}`);
     }
   }
 
-  #saveObject(value: object): Steps | undefined {
+  /** `areArgs`: the value is the tuple of arguments of a call. */
+  #saveObject(value: object, areArgs: boolean): Steps | undefined {
     if (this.recall(value)) return undefined;
     if (value instanceof Tensor || value instanceof SparseTensor || value instanceof NestedTensor) return this.#tensors.tensor(value);
     if (value instanceof Map) return this.#saveMap(value as Map<PyValue, PyValue>);
-    if (Array.isArray(value)) return value instanceof Tuple ? this.#saveTuple(value) : this.#saveList(value as PyValue[]);
+    if (Array.isArray(value)) return value instanceof Tuple ? this.#saveTuple(value, areArgs) : this.#saveList(value as PyValue[]);
     if (value instanceof PyObject) return this.reduction(value, value);
     if (value instanceof Set) return this.#saveSet(value as Set<PyValue>);
     if (value instanceof Storage) return this.#tensors.bareStorage(value);
@@ -336,6 +341,9 @@ export class Pickler {
 
   #saveGlobal(value: PyGlobal): Steps | undefined {
     const [module, name] = python3Parts(value.module, value.name);
+    // Several names of Python 3 had one in Python 2, and the other way round: what a file says is kept.
+    const isPython2 = module !== value.module || name !== value.name;
+    if (isPython2 && this.target.protocol < 3) return void this.#spelledGlobal([value.module, value.name], !isUnmemoized(value));
     // Protocols below 4 have no dotted names: Python fetches a nested class from its parent.
     if (this.target.protocol >= 4 || !name.includes('.')) return void this.global(module, name, !isUnmemoized(value));
     const dot = name.lastIndexOf('.');
@@ -369,8 +377,8 @@ export class Pickler {
     if (value.length === 0) return this.call(value, 'builtins', 'bytes', () => out.u8(Op.EMPTY_TUPLE));
     this.call(value, '_codecs', 'encode', () => {
       const text = Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('latin1');
-      // Python has one string object for each Latin-1 character.
-      if (text.length === 1) this.string(text);
+      // Python has one string object for each Latin-1 character; before 3.12 a literal was another one.
+      if (text.length === 1) this.string(text, stringIdentity(value, 0, text) ?? text);
       else this.freshString(text);
       this.string('latin1');
       this.tupleOf(2);
@@ -379,7 +387,7 @@ export class Pickler {
 
   // ---- containers
 
-  *#saveTuple(tuple: Tuple): Steps {
+  *#saveTuple(tuple: Tuple, areArgs: boolean): Steps {
     const { out } = this;
     if (tuple instanceof Size) {
       this.global('torch', 'Size');
@@ -393,8 +401,9 @@ export class Pickler {
     if (tuple.length === 0) return out.u8(Op.EMPTY_TUPLE);
     if (tuple.length > 3) out.u8(Op.MARK);
     for (let i = 0; i < tuple.length; i++) yield [tuple[i], tuple, i];
-    // A tuple inside itself was written on the way: take the items off again and refer to that one.
-    if (this.#memo.has(tuple)) {
+    // A tuple inside itself was written on the way: take the items off again and refer to that one. The arguments of an
+    // object inside itself were made anew by each `__reduce__`, so that the outer ones are another tuple.
+    if (!areArgs && this.#memo.has(tuple)) {
       if (tuple.length > 3) out.u8(Op.POP_MARK);
       else for (let i = 0; i < tuple.length; i++) out.u8(Op.POP);
       this.recall(tuple);
@@ -572,19 +581,19 @@ export class Pickler {
       this.mark();
       yield [object.callable, undefined, ''];
       yield [type, undefined, ''];
-      yield [args, undefined, '__args__'];
+      yield [args, object, '__args__'];
       yield [state, undefined, '__state__'];
       this.tupleOf(4);
       out.u8(Op.REDUCE);
     } else if (construction === 'newobj_ex' && this.target.protocol >= 4) {
       yield [object.callable, undefined, ''];
-      yield [args, undefined, '__args__'];
+      yield [args, object, '__args__'];
       yield [object.kwargs ?? new Map(), undefined, '__kwargs__'];
       out.u8(Op.NEWOBJ_EX);
     } else {
       if (object.kwargs?.size) throw refuse(`an object of ${object.global} made with keyword arguments needs pickleProtocol 4 or 5`);
       yield [object.callable, undefined, ''];
-      yield [args, undefined, '__args__'];
+      yield [args, object, '__args__'];
       // Old-style instances without arguments are made without a call, those with arguments by one.
       const byCall = construction === 'reduce' || ((construction === 'inst' || construction === 'obj') && args.length > 0);
       out.u8(byCall ? Op.REDUCE : Op.NEWOBJ);

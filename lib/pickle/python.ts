@@ -1,8 +1,22 @@
 /** Rules for Python's own types, where the pickle calls them. */
-import { type GlobalRule, fail } from './rules';
+
 import { instantiate } from './classes';
+import { fail, type GlobalRule } from './rules';
 import {
-  ByteArray, Complex, Counter, DefaultDict, Device, FrozenSet, OrderedDict, PyGlobal, PyObject, type PyValue, Size, Tuple, safeInteger, typeName,
+  ByteArray,
+  Complex,
+  Counter,
+  DefaultDict,
+  Device,
+  FrozenSet,
+  OrderedDict,
+  PyGlobal,
+  PyObject,
+  type PyValue,
+  Size,
+  safeInteger,
+  Tuple,
+  typeName,
 } from './values';
 
 function pairsInto(map: Map<PyValue, PyValue>, items: PyValue | undefined): void {
@@ -31,7 +45,8 @@ function byteValues(args: Tuple): Uint8Array {
   if (first === undefined) return new Uint8Array();
   if (first instanceof Uint8Array) return first.slice();
   if (typeof first === 'string') return encode(first, codec);
-  if (Array.isArray(first) && first.every((item) => Number.isInteger(item) && item >= 0 && item < 256)) return Uint8Array.from(first as number[]);
+  if (Array.isArray(first) && first.every((item) => Number.isInteger(item) && item >= 0 && item < 256))
+    return Uint8Array.from(first as number[]);
   return fail(`bytes are made from a ${typeName(first)}`);
 }
 
@@ -41,7 +56,8 @@ function encode(text: string, codec: PyValue | undefined): Uint8Array {
     case 'latin-1':
     case 'iso-8859-1': {
       const bytes = Buffer.from(text, 'latin1');
-      for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) > 255) fail('text that is to be Latin-1 bytes has a character above 255');
+      for (let i = 0; i < text.length; i++)
+        if (text.charCodeAt(i) > 255) fail('text that is to be Latin-1 bytes has a character above 255');
       return new Uint8Array(bytes);
     }
     case 'ascii':
@@ -61,7 +77,8 @@ function number(value: PyValue | undefined): number {
 
 function device(args: Tuple): Device {
   const [type, index] = args;
-  if (typeof type !== 'string' || !(index === undefined || index === null || typeof index === 'number')) fail('torch.device needs a name and an index');
+  if (typeof type !== 'string' || !(index === undefined || index === null || typeof index === 'number'))
+    fail('torch.device needs a name and an index');
   try {
     return new Device(type as string, (index as number | null | undefined) ?? undefined);
   } catch (error) {
@@ -71,65 +88,93 @@ function device(args: Tuple): Device {
 
 function size(args: Tuple): Size {
   const dims = args[0];
-  if (!Array.isArray(dims) || !dims.every((dim) => Number.isSafeInteger(dim))) return fail('torch.Size is made from something else than integers');
+  if (!Array.isArray(dims) || !dims.every((dim) => Number.isSafeInteger(dim)))
+    return fail('torch.Size is made from something else than integers');
   return Size.from(dims as number[]) as unknown as Size;
 }
 
 /** `copyreg._reconstructor(cls, base, baseState)`: how protocols 0 and 1 make objects. */
 function reconstruct(args: Tuple, classes: { get(name: string): { readonly prototype: object } | undefined }): PyValue {
   const [callable, base, baseState] = args;
-  if (args.length !== 3 || !(callable instanceof PyGlobal)) return fail('copyreg._reconstructor needs a class, its base and a state');
-  const object = new PyObject(callable, baseState === null ? new Tuple() : Tuple.of(baseState as PyValue), 'reconstructor');
+  if (args.length !== 3 || !(callable instanceof PyGlobal))
+    return fail('copyreg._reconstructor needs a class, its base and a state');
+  const object = new PyObject(
+    callable,
+    baseState === null ? new Tuple() : Tuple.of(baseState as PyValue),
+    'reconstructor',
+  );
   object.base = base as PyValue;
   const Class = classes.get(callable.global);
   return Class ? instantiate(Class, object) : object;
 }
 
 export const pythonRules: readonly (readonly [global: string, rule: GlobalRule])[] = [
-  ['collections.OrderedDict', {
-    reduce(args) {
-      const dict = new OrderedDict();
-      pairsInto(dict, args[0]);
-      return dict;
+  [
+    'collections.OrderedDict',
+    {
+      reduce(args) {
+        const dict = new OrderedDict();
+        pairsInto(dict, args[0]);
+        return dict;
+      },
     },
-  }],
-  ['collections.defaultdict', {
-    reduce(args) {
-      const dict = new DefaultDict();
-      dict.factory = args[0] ?? null;
-      pairsInto(dict, args[1]);
-      return dict;
+  ],
+  [
+    'collections.defaultdict',
+    {
+      reduce(args) {
+        const dict = new DefaultDict();
+        dict.factory = args[0] ?? null;
+        pairsInto(dict, args[1]);
+        return dict;
+      },
     },
-  }],
-  ['collections.Counter', {
-    reduce(args) {
-      const counter = new Counter();
-      pairsInto(counter as Map<PyValue, PyValue>, args[0]);
-      return counter;
+  ],
+  [
+    'collections.Counter',
+    {
+      reduce(args) {
+        const counter = new Counter();
+        pairsInto(counter as Map<PyValue, PyValue>, args[0]);
+        return counter;
+      },
     },
-  }],
+  ],
   ['builtins.set', { reduce: (args) => new Set(items(args)) }],
   ['builtins.frozenset', { reduce: (args) => new FrozenSet(items(args)) }],
   ['builtins.bytes', { reduce: byteValues }],
   ['builtins.bytearray', { reduce: (args) => new ByteArray(byteValues(args)) }],
   ['builtins.complex', { reduce: (args) => new Complex(number(args[0] ?? 0), number(args[1] ?? 0)) }],
   ['builtins.list', { reduce: (args) => [...items(args)] }],
-  ['builtins.dict', {
-    reduce(args) {
-      const dict = new Map<PyValue, PyValue>();
-      pairsInto(dict, args[0]);
-      return dict;
+  [
+    'builtins.dict',
+    {
+      reduce(args) {
+        const dict = new Map<PyValue, PyValue>();
+        pairsInto(dict, args[0]);
+        return dict;
+      },
     },
-  }],
+  ],
   ['builtins.tuple', { reduce: (args) => Tuple.from(items(args)) }],
-  ['builtins.int', {
-    reduce(args) {
-      const [value] = args;
-      if (typeof value === 'string' && /^[+-]?\d{1,4300}$/.test(value)) return safeInteger(BigInt(value.replace(/^\+/, '')));
-      return value === undefined ? 0 : typeof value === 'bigint' ? value : Math.trunc(number(value));
+  [
+    'builtins.int',
+    {
+      reduce(args) {
+        const [value] = args;
+        if (typeof value === 'string' && /^[+-]?\d{1,4300}$/.test(value))
+          return safeInteger(BigInt(value.replace(/^\+/, '')));
+        return value === undefined ? 0 : typeof value === 'bigint' ? value : Math.trunc(number(value));
+      },
     },
-  }],
-  ['_codecs.encode', { reduce: ([text, codec]) => (typeof text === 'string' ? encode(text, codec) : fail(`_codecs.encode is given a ${typeName(text)}`)) }],
+  ],
+  [
+    '_codecs.encode',
+    {
+      reduce: ([text, codec]) =>
+        typeof text === 'string' ? encode(text, codec) : fail(`_codecs.encode is given a ${typeName(text)}`),
+    },
+  ],
   ['copyreg._reconstructor', { reduce: (args, host) => reconstruct(args, host.classes) }],
   ['torch.Size', { reduce: size }],
   ['torch.device', { reduce: device }],

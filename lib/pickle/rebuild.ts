@@ -94,7 +94,9 @@ const rebuildQuantized: GlobalRule['reduce'] = (args) => {
   if (channels === undefined || scales.numel !== channels || zeroPoints.numel !== channels) {
     throw new CheckpointError('TENSOR_CORRUPT', `a quantized tensor of ${String(channels)} channels along axis ${String(axis)} has ${scales.numel} scales and ${zeroPoints.numel} zero points`);
   }
-  return quantized(base, { qscheme, scales, zeroPoints, axis: channel });
+  // PyTorch writes per_channel_affine for both schemes; the zero points tell which it is.
+  const byFloats = qscheme.name === 'per_channel_affine' && zeroPoints.dtype.isFloatingPoint;
+  return quantized(base, { qscheme: byFloats ? QScheme.of('per_channel_affine_float_qparams') : qscheme, scales, zeroPoints, axis: channel });
 };
 
 function quantized(base: Tensor, quantizer: Quantizer): QuantizedTensor {

@@ -26,15 +26,16 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
   const { out } = pickler;
   const { target } = pickler;
   const old = target.torchVersion === '1.13';
-  /** The storage class that each storage was written under: PyTorch refuses a second one. */
-  const classes = new Map<Storage, string>();
+  /** The dtype that each storage was written under, uint8 for an untyped one: PyTorch refuses a second one. */
+  const dtypes = new Map<Storage, DType>();
   const keys = new Map<string, object>();
 
   function persistentId(storage: Storage, dtype: DType, untyped: boolean): void {
     const name = untyped ? 'UntypedStorage' : (dtype.storageClass as string);
-    const known = classes.get(storage);
-    if (known === undefined) classes.set(storage, name);
-    else if (known !== name && storage.nbytes > 0) throw refuse('Cannot save multiple tensors or storages that view the same data as different types');
+    const written = untyped ? DType.uint8 : dtype;
+    const known = dtypes.get(storage);
+    if (known === undefined) dtypes.set(storage, written);
+    else if (known !== written && storage.nbytes > 0) throw refuse('Cannot save multiple tensors or storages that view the same data as different types');
     const numel = untyped ? storage.nbytes : dtype.numelIn(storage.nbytes) / dtype.elementsPerByte;
     const key = target.storageKey(storage, numel);
     const location = locationTag(storage);
@@ -122,7 +123,9 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
       return pickler.tupleOf(3);
     }
     pickler.mark();
-    pickler.global('torch', params.qscheme.name);
+    const { name } = params.qscheme;
+    // PyTorch writes one name for both and looks at the zero points.
+    pickler.global('torch', name === 'per_channel_affine_float_qparams' ? 'per_channel_affine' : name);
     yield [params.scales, undefined, 'scales'];
     yield [params.zeroPoints, undefined, 'zeroPoints'];
     pickler.int(params.axis);
@@ -210,7 +213,8 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
       if (tensor instanceof SparseTensor) return sparse(tensor);
       if (tensor instanceof NestedTensor) return nested(tensor);
       if (tensor instanceof Parameter) return parameter(tensor);
-      if (!old && (tensor.pythonType || hasAttributes(tensor))) return typed(tensor);
+      // PyTorch 1.13 keeps attributes of subclasses only.
+      if (tensor.pythonType || (hasAttributes(tensor) && !old)) return typed(tensor);
       return plain(tensor, tensor, tensor.requiresGrad);
     },
     bareStorage(storage) {

@@ -315,7 +315,7 @@ export class NumpyScalar {
   item(): PyValue {
     const view = new DataView(this.data.buffer, this.data.byteOffset, this.data.byteLength);
     const little = !this.dtype.startsWith('>');
-    switch (this.dtype.replace(/^[<>|=]/, '')) {
+    switch (this.dtype.replace(/^[<>|=]|\[.*$/g, '')) {
       case 'f8': return view.getFloat64(0, little);
       case 'f4': return view.getFloat32(0, little);
       case 'f2': return halfToNumber(view.getUint16(0, little));

@@ -5,20 +5,46 @@ import { DType } from '../dtype';
 import { CheckpointError, type ErrorDetails } from '../errors';
 
 const UTILS = [
-  '_rebuild_tensor', '_rebuild_tensor_v2', '_rebuild_tensor_v3', '_rebuild_parameter', '_rebuild_parameter_with_state', '_rebuild_qtensor',
-  '_rebuild_sparse_tensor', '_rebuild_meta_tensor_no_storage', '_rebuild_nested_tensor', '_rebuild_wrapper_subclass',
-  '_rebuild_device_tensor_from_cpu_tensor', '_rebuild_device_tensor_from_numpy',
+  '_rebuild_tensor',
+  '_rebuild_tensor_v2',
+  '_rebuild_tensor_v3',
+  '_rebuild_parameter',
+  '_rebuild_parameter_with_state',
+  '_rebuild_qtensor',
+  '_rebuild_sparse_tensor',
+  '_rebuild_meta_tensor_no_storage',
+  '_rebuild_nested_tensor',
+  '_rebuild_wrapper_subclass',
+  '_rebuild_device_tensor_from_cpu_tensor',
+  '_rebuild_device_tensor_from_numpy',
 ];
-const QSCHEMES = ['per_tensor_affine', 'per_tensor_symmetric', 'per_channel_affine', 'per_channel_symmetric', 'per_channel_affine_float_qparams'];
+const QSCHEMES = [
+  'per_tensor_affine',
+  'per_tensor_symmetric',
+  'per_channel_affine',
+  'per_channel_symmetric',
+  'per_channel_affine_float_qparams',
+];
 const TENSOR_CLASSES = ['Double', 'Float', 'Half', 'BFloat16', 'Long', 'Int', 'Short', 'Char', 'Byte', 'Bool'];
 const SPARSE_CLASSES = TENSOR_CLASSES.slice(0, -1);
 const CUDA_STORAGES = [...TENSOR_CLASSES, 'ComplexDouble', 'ComplexFloat'];
 const STORAGES = [...CUDA_STORAGES, 'QInt8', 'QInt32', 'QUInt8', 'QUInt4x2', 'QUInt2x4'];
 
 const ALLOWED: ReadonlySet<string> = new Set([
-  '_codecs.encode', 'builtins.bytearray', 'builtins.complex', 'builtins.set', 'collections.Counter', 'collections.OrderedDict',
-  'torch.Size', 'torch.Tensor', 'torch.device', 'torch.nn.parameter.Parameter', 'torch.serialization._get_layout',
-  'torch._tensor._rebuild_from_type_v2', 'torch.storage.TypedStorage', 'torch.storage.UntypedStorage',
+  '_codecs.encode',
+  'builtins.bytearray',
+  'builtins.complex',
+  'builtins.set',
+  'collections.Counter',
+  'collections.OrderedDict',
+  'torch.Size',
+  'torch.Tensor',
+  'torch.device',
+  'torch.nn.parameter.Parameter',
+  'torch.serialization._get_layout',
+  'torch._tensor._rebuild_from_type_v2',
+  'torch.storage.TypedStorage',
+  'torch.storage.UntypedStorage',
   ...UTILS.map((name) => `torch._utils.${name}`),
   ...DType.all().map((dtype) => `torch.${dtype.name}`),
   ...QSCHEMES.map((name) => `torch.${name}`),
@@ -73,9 +99,12 @@ export function checkAllowed(global: string, module: string, safeGlobals: Readon
   }
   if (ALLOWED.has(global) || safeGlobals.has(global)) return;
   if (global.startsWith('torch.nested._internal') || global.startsWith('torch._dynamo')) {
-    throw weightsOnlyError('``torch.nested`` and ``torch._dynamo`` must be imported to load nested jagged tensors (NJTs)');
+    throw weightsOnlyError(
+      '``torch.nested`` and ``torch._dynamo`` must be imported to load nested jagged tensors (NJTs)',
+    );
   }
-  if (global.startsWith('torch.distributed.tensor.')) throw weightsOnlyError('``torch.distributed.tensor`` must be imported to load DTensors');
+  if (global.startsWith('torch.distributed.tensor.'))
+    throw weightsOnlyError('``torch.distributed.tensor`` must be imported to load DTensors');
   const shown = global.replace(/^builtins\./, '');
   throw weightsOnlyError(
     `Unsupported global: GLOBAL ${global} was not an allowed global by default. Please use \`torch.serialization.add_safe_globals([${shown}])\` ` +

@@ -1,0 +1,108 @@
+/** What a tensor contributes to an output file: a slice of the input where its bytes lie as they are wanted, else pieces. */
+import type { Span } from '../binding';
+import { CheckpointError } from '../errors';
+import { isContiguous } from '../tensor/geometry';
+import { MemoryBytes, Storage, type StorageBytes } from '../tensor/storage';
+import { Tensor } from '../tensor/tensor';
+import { type Encoding, encodedBytes, encodedPieces } from './elements';
+
+/**
+ * The elements of `tensor` in C order, encoded. Contiguous ones of the same dtype are a slice of their storage, which a
+ * file sink copies in the kernel; nothing is read here.
+ */
+export function payloadOf(tensor: Tensor, encoding: Encoding): StorageBytes {
+  const { dtype, storage } = tensor;
+  const byteLength = encodedBytes(encoding, tensor.numel);
+  if (byteLength === 0) return new MemoryBytes(new Uint8Array(0));
+  const asStored = encoding === dtype && isContiguous(tensor.shape, tensor.stride) && !tensor.neg && !(tensor.conj && dtype.isComplex);
+  if (!asStored) return new EncodedBytes(tensor, encoding, byteLength);
+  const byteOffset = tensor.storageOffset * dtype.itemsize;
+  if (byteOffset === 0 && byteLength === storage.nbytes) return storage.source;
+  return new SlicedBytes(storage.source, byteOffset, byteLength);
+}
+
+/** A part of a storage. The cut is made when it is used: of an inflated or byte-swapped record it needs all bytes. */
+class SlicedBytes implements StorageBytes {
+  readonly byteLength: number;
+  readonly zeroCopy = false;
+  readonly #whole: StorageBytes;
+  readonly #byteOffset: number;
+
+  constructor(whole: StorageBytes, byteOffset: number, byteLength: number) {
+    this.#whole = whole;
+    this.#byteOffset = byteOffset;
+    this.byteLength = byteLength;
+  }
+
+  get asyncOnly(): boolean {
+    return this.#whole.asyncOnly ?? false;
+  }
+
+  bytes(): Uint8Array {
+    return this.#whole.slice(this.#byteOffset, this.byteLength).bytes();
+  }
+
+  span(): Span {
+    return this.#whole.slice(this.#byteOffset, this.byteLength).span();
+  }
+
+  read(target: Uint8Array, byteOffset: number): Promise<number> {
+    const count = Math.max(0, Math.min(target.byteLength, this.byteLength - byteOffset));
+    return this.#whole.read(target.subarray(0, count), this.#byteOffset + byteOffset);
+  }
+
+  slice(byteOffset: number, byteLength: number): StorageBytes {
+    return new SlicedBytes(this.#whole, this.#byteOffset + byteOffset, byteLength);
+  }
+}
+
+/** Elements that are gathered or cast on the way: they exist only a piece at a time. */
+export class EncodedBytes implements StorageBytes {
+  readonly byteLength: number;
+  readonly zeroCopy = false;
+  readonly asyncOnly = true;
+  readonly #tensor: Tensor;
+  readonly #encoding: Encoding;
+
+  constructor(tensor: Tensor, encoding: Encoding, byteLength = encodedBytes(encoding, tensor.numel)) {
+    this.#tensor = tensor;
+    this.#encoding = encoding;
+    this.byteLength = byteLength;
+  }
+
+  async *open(): AsyncGenerator<Uint8Array, void, undefined> {
+    yield* encodedPieces(await atHand(this.#tensor), this.#encoding);
+  }
+
+  bytes(): Uint8Array {
+    throw new CheckpointError('NO_DATA', 'elements that are converted on the way are not in memory');
+  }
+
+  span(): Span {
+    return this.bytes();
+  }
+
+  read(): Promise<number> {
+    return Promise.reject(new CheckpointError('NO_DATA', 'elements that are converted on the way are read in order'));
+  }
+
+  slice(): StorageBytes {
+    throw new CheckpointError('NO_DATA', 'elements that are converted on the way have no parts');
+  }
+}
+
+/** The tensor itself, or over a copy in memory where its bytes are on a server or in a stream. */
+async function atHand(tensor: Tensor): Promise<Tensor> {
+  const { storage, dtype, shape, stride, storageOffset } = tensor;
+  if (!storage.source.asyncOnly) return tensor;
+  const copy = new Uint8Array(storage.nbytes);
+  let at = 0;
+  for await (const chunk of storage.source.open?.() ?? storage.chunks()) {
+    copy.set(chunk, at);
+    at += chunk.byteLength;
+  }
+  const here = new Tensor(new Storage(storage.key, storage.location, storage.dtype, new MemoryBytes(copy), storage.untyped), dtype, shape, stride, storageOffset);
+  here.conj = tensor.conj;
+  here.neg = tensor.neg;
+  return here;
+}

@@ -1,0 +1,88 @@
+/** The shards of one model, as Hugging Face splits it: an index says which tensor is in which file. */
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { CheckpointError } from '../errors';
+import type { PyValue } from '../pickle/values';
+import { type Model, namedModel } from './model';
+
+/** An index of a million names takes about 100 MB; real ones stay below one. */
+const MAX_INDEX_BYTES = 256 << 20;
+
+export interface ShardIndex {
+  readonly path: string;
+  readonly metadata: ReadonlyMap<string, unknown>;
+  /** Name of a tensor to name of a file beside the index. */
+  readonly weightMap: ReadonlyMap<string, string>;
+  /** The files in the order of their names. */
+  readonly files: readonly string[];
+}
+
+/** The index of the model in a directory; undefined where there is none. Throws NOT_FOUND where several are. */
+export function shardIndexIn(directory: string): string | undefined {
+  const found = readdirSync(directory).filter((name) => name.endsWith('.index.json')).sort();
+  // The same model in both forms: the newer one.
+  const names = found.some((name) => name.endsWith('.safetensors.index.json')) ? found.filter((name) => name.endsWith('.safetensors.index.json')) : found;
+  if (names.length > 1) throw new CheckpointError('NOT_FOUND', `${names.length} models are in the directory: ${names.join(', ')}`, { path: directory, hint: 'name one of the .index.json files' });
+  return names[0] === undefined ? undefined : join(directory, names[0]);
+}
+
+/** Throws NOT_A_CHECKPOINT for something else than an index, and for one that leads out of its directory. */
+export function readShardIndex(path: string): ShardIndex {
+  const bad = (what: string, cause?: unknown): CheckpointError => new CheckpointError('NOT_A_CHECKPOINT', `the index of the shards ${what}`, { path, cause });
+  let value: unknown;
+  try {
+    if (statSync(path).size > MAX_INDEX_BYTES) throw bad(`is longer than ${MAX_INDEX_BYTES} bytes`);
+    value = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    if (error instanceof CheckpointError) throw error;
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw new CheckpointError('NOT_FOUND', 'no such file', { path, cause: error });
+    throw bad(`cannot be read: ${(error as Error).message}`, error);
+  }
+  const { weight_map: map, metadata } = (value ?? {}) as Record<string, unknown>;
+  if (typeof map !== 'object' || map === null || Array.isArray(map)) throw bad('has no "weight_map"');
+  const weightMap = new Map<string, string>();
+  for (const [name, file] of Object.entries(map)) {
+    if (typeof file !== 'string' || file === '' || file !== basename(file) || file === '..' || file.includes('\\')) throw bad(`names no file beside it for "${name.slice(0, 200)}"`);
+    weightMap.set(name, file);
+  }
+  const facts = typeof metadata === 'object' && metadata !== null && !Array.isArray(metadata) ? Object.entries(metadata) : [];
+  return { path, metadata: new Map(facts), weightMap, files: [...new Set(weightMap.values())].sort() };
+}
+
+/** Opens all shards as one model, the index checked both ways. Throws NOT_FOUND for a shard or tensor that one side lacks. */
+export async function openShards(path: string, openShard: (path: string) => Promise<Model>): Promise<Model> {
+  const index = readShardIndex(path);
+  const shards: Model[] = [];
+  const close = (): void => {
+    for (const shard of shards) shard.close();
+  };
+  try {
+    const root = new Map<PyValue, PyValue>();
+    const metadata = new Map<string, string>();
+    for (const file of index.files) {
+      const shard = await openShard(join(dirname(path), file));
+      shards.push(shard);
+      for (const [name, tensor] of shard.tensors()) root.set(name, tensor);
+      checkShard(index, file, [...shard.tensors()].map(([name]) => name), shard);
+      for (const [key, value] of shard.metadata) metadata.set(key, value);
+    }
+    return namedModel(path, root, { metadata, close });
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+/** Every tensor that the index promises is in the file, and the file has no other; names left out as aliases may be either. */
+export function checkShard(index: ShardIndex, file: string, names: readonly string[], shard?: Model): void {
+  const present = new Set(names);
+  for (const [name, place] of index.weightMap) {
+    if (place === file && !present.has(name)) throw new CheckpointError('NOT_FOUND', `"${name}" is not in "${file}", where the index has it`, { path: index.path, hint: 'download the shards again' });
+  }
+  const stored = shard?.checkpoint?.format === 'safetensors' ? new Set((shard.checkpoint.root as Map<string, unknown>).keys()) : present;
+  for (const name of present) {
+    if (stored.has(name) && index.weightMap.get(name) !== file) {
+      throw new CheckpointError('NOT_FOUND', `"${name}" is in "${file}", and the index has it ${index.weightMap.has(name) ? `in "${index.weightMap.get(name)}"` : 'nowhere'}`, { path: index.path, hint: 'download the index again' });
+    }
+  }
+}

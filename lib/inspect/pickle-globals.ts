@@ -1,0 +1,341 @@
+/**
+ * The globals that a pickle names, read off its opcodes: nothing is built, and a pickle that breaks off still tells what
+ * it named before.
+ *
+ * Protocol 4 takes module and name from the stack (STACK_GLOBAL), so that strings are followed through stack and memo;
+ * every other value is `undefined`. A hostile pickle may underflow the stack or miss marks: that is as good as a value
+ * nobody knows.
+ */
+import { parseQuoted, parseRawUnicode } from '../pickle/decode';
+import { python3Name } from '../pickle/names';
+import { Op } from '../pickle/opcodes';
+import { type Verdict, verdictOf } from '../pickle/verdicts';
+
+export interface NamedInPickle {
+  /** In Python 3 names; `?` for a part that is no constant string. */
+  readonly name: string;
+  readonly verdict: Verdict;
+  readonly byteOffset: number;
+}
+
+/** A bytes object that begins like a checkpoint or a pickle. */
+export interface Blob {
+  readonly bytes: Uint8Array;
+  readonly byteOffset: number;
+}
+
+export interface PickleGlobals {
+  readonly globals: readonly NamedInPickle[];
+  readonly blobs: readonly Blob[];
+  /** Codes of the extension registry, which name a global that only the reader's Python knows. */
+  readonly extensions: readonly number[];
+  /** True when STOP was reached. */
+  readonly whole: boolean;
+  /** Behind the last opcode that was understood. */
+  readonly byteEnd: number;
+}
+
+/** Module and class names are shorter; longer strings need not be followed. */
+const MAX_NAME = 1024;
+/** A smaller blob holds no pickle that does anything. */
+const MIN_BLOB_BYTES = 12;
+
+/** Reads the globals of the pickle that begins at `start`. Never throws. */
+export function pickleGlobals(input: Uint8Array, start = 0): PickleGlobals {
+  const machine = new Machine(input, start);
+  const whole = machine.run();
+  return { globals: machine.globals, blobs: machine.blobs, extensions: machine.extensions, whole, byteEnd: machine.position };
+}
+
+/** A string constant, or undefined for any other value. */
+type Value = string | undefined;
+
+class Machine {
+  readonly globals: NamedInPickle[] = [];
+  readonly blobs: Blob[] = [];
+  readonly extensions: number[] = [];
+  position: number;
+  readonly #bytes: Buffer;
+  readonly #stack: Value[] = [];
+  readonly #marks: number[] = [];
+  readonly #memo = new Map<number, Value>();
+  readonly #seen = new Set<string>();
+
+  constructor(input: Uint8Array, start: number) {
+    this.#bytes = Buffer.from(input.buffer, input.byteOffset, input.byteLength);
+    this.position = start;
+  }
+
+  /** True at STOP, false where the bytes end or make no sense. */
+  run(): boolean {
+    for (;;) {
+      const at = this.position;
+      const op = this.#bytes[this.position++];
+      if (op === undefined) {
+        this.position = at;
+        return false;
+      }
+      if (op === Op.STOP) return true;
+      try {
+        if (!this.#step(op, at)) {
+          this.position = at;
+          return false;
+        }
+      } catch {
+        // An argument beyond the end, or text that is no string: the opcode is not understood.
+        this.position = at;
+        return false;
+      }
+    }
+  }
+
+  #step(op: Op, at: number): boolean {
+    switch (op) {
+      case Op.GLOBAL: {
+        const module = this.#line();
+        this.#name(module, this.#line(), at);
+        this.#push(undefined);
+        return true;
+      }
+      case Op.INST: {
+        const module = this.#line();
+        this.#name(module, this.#line(), at);
+        this.#toMark();
+        this.#push(undefined);
+        return true;
+      }
+      case Op.STACK_GLOBAL: {
+        const name = this.#pop();
+        this.#name(this.#pop(), name, at);
+        this.#push(undefined);
+        return true;
+      }
+      case Op.EXT1:
+        return this.#extension(this.#number(1));
+      case Op.EXT2:
+        return this.#extension(this.#number(2));
+      case Op.EXT4:
+        return this.#extension(this.#number(4));
+      case Op.MARK:
+        this.#marks.push(this.#stack.length);
+        return true;
+      case Op.POP:
+        if (this.#stack.length === (this.#marks.at(-1) ?? 0)) this.#marks.pop();
+        else this.#stack.pop();
+        return true;
+      case Op.DUP:
+        this.#push(this.#stack.at(-1));
+        return true;
+      case Op.POP_MARK:
+      case Op.APPENDS:
+      case Op.SETITEMS:
+      case Op.ADDITEMS:
+        this.#toMark();
+        return true;
+      case Op.LIST:
+      case Op.DICT:
+      case Op.TUPLE:
+      case Op.FROZENSET:
+      case Op.OBJ:
+        this.#toMark();
+        this.#push(undefined);
+        return true;
+      case Op.APPEND:
+      case Op.BUILD:
+        this.#pop();
+        return true;
+      case Op.SETITEM:
+        return this.#replace(2, false);
+      case Op.BINPERSID:
+      case Op.TUPLE1:
+        return this.#replace(1, true);
+      case Op.REDUCE:
+      case Op.NEWOBJ:
+      case Op.TUPLE2:
+        return this.#replace(2, true);
+      case Op.NEWOBJ_EX:
+      case Op.TUPLE3:
+        return this.#replace(3, true);
+      case Op.NONE:
+      case Op.NEWTRUE:
+      case Op.NEWFALSE:
+      case Op.EMPTY_TUPLE:
+      case Op.EMPTY_LIST:
+      case Op.EMPTY_DICT:
+      case Op.EMPTY_SET:
+      case Op.NEXT_BUFFER:
+        this.#push(undefined);
+        return true;
+      case Op.READONLY_BUFFER:
+        return true;
+      case Op.PROTO:
+        this.#skip(1);
+        return true;
+      case Op.FRAME:
+        this.#skip(8);
+        return true;
+      case Op.BININT1:
+        return this.#constant(1);
+      case Op.BININT2:
+        return this.#constant(2);
+      case Op.BININT:
+        return this.#constant(4);
+      case Op.BINFLOAT:
+        return this.#constant(8);
+      case Op.LONG1:
+        return this.#constant(this.#number(1));
+      case Op.LONG4:
+        return this.#constant(this.#number(4));
+      case Op.INT:
+      case Op.LONG:
+      case Op.FLOAT:
+      case Op.PERSID:
+        this.#line();
+        this.#push(undefined);
+        return true;
+      case Op.STRING:
+        return this.#byteString(parseQuoted(this.#line('latin1')), at);
+      case Op.UNICODE:
+        return this.#text(Buffer.from(parseRawUnicode(this.#line('latin1')), 'utf8'), at);
+      case Op.SHORT_BINSTRING:
+        return this.#byteString(this.#take(this.#number(1)), at);
+      case Op.BINSTRING:
+        return this.#byteString(this.#take(this.#number(4)), at);
+      case Op.SHORT_BINUNICODE:
+        return this.#text(this.#take(this.#number(1)), at);
+      case Op.BINUNICODE:
+        return this.#text(this.#take(this.#number(4)), at);
+      case Op.BINUNICODE8:
+        return this.#text(this.#take(this.#number(8)), at);
+      case Op.SHORT_BINBYTES:
+        return this.#blob(this.#take(this.#number(1)), at);
+      case Op.BINBYTES:
+        return this.#blob(this.#take(this.#number(4)), at);
+      case Op.BINBYTES8:
+      case Op.BYTEARRAY8:
+        return this.#blob(this.#take(this.#number(8)), at);
+      case Op.GET:
+        this.#push(this.#memo.get(Number.parseInt(this.#line(), 10)));
+        return true;
+      case Op.BINGET:
+        this.#push(this.#memo.get(this.#number(1)));
+        return true;
+      case Op.LONG_BINGET:
+        this.#push(this.#memo.get(this.#number(4)));
+        return true;
+      case Op.PUT:
+        this.#memo.set(Number.parseInt(this.#line(), 10), this.#stack.at(-1));
+        return true;
+      case Op.BINPUT:
+        this.#memo.set(this.#number(1), this.#stack.at(-1));
+        return true;
+      case Op.LONG_BINPUT:
+        this.#memo.set(this.#number(4), this.#stack.at(-1));
+        return true;
+      case Op.MEMOIZE:
+        this.#memo.set(this.#memo.size, this.#stack.at(-1));
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  #push(value: Value): void {
+    this.#stack.push(value);
+  }
+
+  #pop(): Value {
+    return this.#stack.pop();
+  }
+
+  #replace(count: number, pushes: boolean): true {
+    this.#stack.length = Math.max(0, this.#stack.length - count);
+    if (pushes) this.#push(undefined);
+    return true;
+  }
+
+  #toMark(): void {
+    const mark = this.#marks.pop() ?? 0;
+    if (mark < this.#stack.length) this.#stack.length = mark;
+  }
+
+  #name(module: Value, name: Value, at: number): void {
+    const spelled = `${module ?? '?'}\n${name ?? '?'}`;
+    if (this.#seen.has(spelled)) return;
+    this.#seen.add(spelled);
+    if (module === undefined || name === undefined) {
+      // No writer computes a name: whoever does hides it.
+      this.globals.push({ name: `${module ?? '?'}.${name ?? '?'}`, verdict: 'dangerous', byteOffset: at });
+      return;
+    }
+    const mapped = python3Name(module, name);
+    // Whichever Python reads it, one of the two spellings counts.
+    const verdicts = [verdictOf(mapped), verdictOf(`${module}.${name}`)];
+    this.globals.push({ name: mapped, verdict: verdicts.includes('dangerous') ? 'dangerous' : (verdicts[0] as Verdict), byteOffset: at });
+  }
+
+  #extension(code: number): true {
+    this.extensions.push(code);
+    this.#push(undefined);
+    return true;
+  }
+
+  #constant(byteLength: number): true {
+    this.#skip(byteLength);
+    this.#push(undefined);
+    return true;
+  }
+
+  #text(utf8: Buffer, at: number): true {
+    this.#push(utf8.length <= MAX_NAME ? utf8.toString('utf8') : undefined);
+    // Protocol 2 writes bytes as text, a character for each byte.
+    const begins = utf8.length >= MIN_BLOB_BYTES && ((utf8[0] === 0xc2 && utf8[1] === 0x80) || utf8.subarray(0, 4).equals(ZIP_START));
+    if (begins) this.#addBlob(Buffer.from(utf8.toString('utf8'), 'latin1'), at);
+    return true;
+  }
+
+  #byteString(bytes: Buffer, at: number): true {
+    this.#push(bytes.length <= MAX_NAME ? bytes.toString('utf8') : undefined);
+    this.#addBlob(bytes, at);
+    return true;
+  }
+
+  #blob(bytes: Buffer, at: number): true {
+    this.#push(undefined);
+    this.#addBlob(bytes, at);
+    return true;
+  }
+
+  #addBlob(bytes: Buffer, byteOffset: number): void {
+    if (bytes.length < MIN_BLOB_BYTES) return;
+    const isPickle = bytes[0] === Op.PROTO && (bytes[1] as number) <= 5;
+    if (isPickle || bytes.subarray(0, 4).equals(ZIP_START)) this.blobs.push({ bytes, byteOffset });
+  }
+
+  #skip(byteLength: number): void {
+    if (byteLength > this.#bytes.length - this.position) throw new RangeError('beyond the end');
+    this.position += byteLength;
+  }
+
+  #take(byteLength: number): Buffer {
+    const start = this.position;
+    this.#skip(byteLength);
+    return this.#bytes.subarray(start, this.position);
+  }
+
+  /** Little-endian and unsigned; the lengths of a pickle that is there are safe integers. */
+  #number(byteLength: 1 | 2 | 4 | 8): number {
+    const bytes = this.#take(byteLength);
+    return byteLength === 8 ? Number(bytes.readBigUInt64LE()) : bytes.readUIntLE(0, byteLength);
+  }
+
+  #line(encoding: 'utf8' | 'latin1' = 'utf8'): string {
+    const end = this.#bytes.indexOf(10, this.position);
+    if (end < 0) throw new RangeError('beyond the end');
+    const text = this.#bytes.toString(encoding, this.position, end);
+    this.position = end + 1;
+    return text.endsWith('\r') ? text.slice(0, -1) : text;
+  }
+}
+
+const ZIP_START = Buffer.from('PK\x03\x04', 'latin1');

@@ -1,0 +1,63 @@
+/** One value of a checkpoint as Python prints it; for a tensor with numbers about its elements. */
+import { type LoadOptions, open } from '../load';
+import { pyFloat } from '../pickle/values';
+import { repr } from '../repr';
+import type { CheckpointSource } from '../source/open-source';
+import { NestedTensor } from '../tensor/nested';
+import { QuantizedTensor } from '../tensor/quantized';
+import type { Tensor } from '../tensor/tensor';
+import { type AnyTensor, isTensor } from '../walk';
+import { atHand, findValue, isFloatAt } from './find';
+import { factsOf, type TensorFacts } from './inspect';
+import { type Statistics, statisticsOf } from './statistics';
+import { stridedParts } from './storage-use';
+import { summarise } from './summary';
+
+export interface Shown {
+  readonly path: string;
+  /** Python's name of the type; `tensor` for tensors. */
+  readonly kind: string;
+  /** What Python prints. */
+  readonly text: string;
+  readonly tensor?: TensorFacts;
+  /** Of the elements; of a sparse tensor those it stores, of a quantized one the integers. */
+  readonly statistics?: Statistics;
+}
+
+export interface ShowOptions extends Pick<LoadOptions, 'io' | 'limits' | 'signal' | 'onProgress' | 'encoding'> {
+  /** Read all elements for their statistics; default true. */
+  statistics?: boolean;
+  /** Rows of the histogram; default 12. */
+  bins?: number;
+}
+
+/**
+ * The value at `path`; the empty path is the whole checkpoint. Elements are read in bounded pieces, whatever the size.
+ * Throws CheckpointError, NOT_FOUND where there is no such path.
+ */
+export async function show(source: CheckpointSource, path: string, options: ShowOptions = {}): Promise<Shown> {
+  const { statistics = true, bins, ...reading } = options;
+  const checkpoint = await open(source, { ...reading, unsafeGlobals: 'inert' });
+  try {
+    const value = findValue(checkpoint, path, typeof source === 'string' ? source : undefined);
+    if (!isTensor(value)) {
+      const isFloat = typeof value === 'number' && Number.isInteger(value) && isFloatAt(checkpoint, path);
+      return { path, kind: summarise(value, isFloat).kind, text: repr(isFloat ? pyFloat(value) : value) };
+    }
+    const numbers = statistics ? await statisticsOf(await atHand(valuesOf(value)), { signal: options.signal, onProgress: options.onProgress, ...(bins === undefined ? {} : { bins }) }) : undefined;
+    const text = repr(await printed(value));
+    return { path, kind: 'tensor', text, tensor: factsOf(path, value, undefined), ...(numbers ? { statistics: numbers } : {}) };
+  } finally {
+    checkpoint.close();
+  }
+}
+
+function valuesOf(tensor: AnyTensor): Tensor {
+  return stridedParts(tensor)[0] as Tensor;
+}
+
+/** Printing reads at once, which only a plain tensor on a server is prepared for here. */
+async function printed(tensor: AnyTensor): Promise<AnyTensor> {
+  const isPlain = !(tensor instanceof NestedTensor || tensor instanceof QuantizedTensor) && tensor === valuesOf(tensor);
+  return isPlain ? atHand(valuesOf(tensor)) : tensor;
+}

@@ -1,0 +1,380 @@
+/**
+ * The state of the pickle machine and the moves it can make; `unpickler.ts` has the loop that decides which.
+ *
+ *   stack[0..depth)    values; origins[i] says what JavaScript cannot tell of stack[i]: the number of a string object
+ *                      (counted from 1), FLOAT for an integral float, else 0.
+ *   marks              stack depths at which MARK stood; `fence` is the topmost, below which nothing may be popped.
+ *   memo, memoOrigins  by memo index while indexes are dense, `sparseMemo` for the rest: an index costs nothing itself.
+ *
+ * Nothing here recurses, and everything that the machine holds on to is counted against the limits.
+ */
+import { CheckpointError } from '../errors';
+import type { Limits } from '../limits';
+import { CanonicalTensor } from './canonical-tensor';
+import { appendItems, persistentIdItems, setItem } from './construct';
+import { clip, decodeByteString, decodeUtf8, parseInteger, type StringEncoding } from './decode';
+import type { GlobalResolver } from './globals';
+import { type GlobalNames, markUnmemoized, NoteTaker, noteFloat, noteFloatKey } from './notes';
+import { Op } from './opcodes';
+import { rebuildPlainTensor } from './rebuild';
+import { fail, type Host, KnownGlobal, StorageClass } from './rules';
+import { type PyValue, Tuple, typeName } from './values';
+
+export interface UnpickleOptions {
+  limits: Limits;
+  host: Host;
+  resolver: GlobalResolver;
+  encoding: StringEncoding;
+  /** PyTorch's restricted opcodes, besides the restricted globals that `resolver` keeps. */
+  weightsOnly: boolean;
+  /** Where the pickle starts in the bytes. */
+  byteOffset?: number;
+  /** Added to the byte offsets of errors: where the bytes begin in their file or record. */
+  baseOffset?: number;
+  record?: string | undefined;
+  persistentLoad?: ((pid: PyValue) => PyValue) | undefined;
+}
+
+/** Origin of a number that is a Python float although it is integral. */
+export const FLOAT = -1;
+/** Indexes up to this far beyond the end of the memo keep it an array; a wilder one goes to a Map. */
+const MEMO_STRIDE = 4096;
+
+/** Thrown where a pickle recalls what the fast path did not make; the pickle is then read without that path. */
+export class NotCanonical extends Error {}
+/** Stands in the memo for the tuples that the fast path does not make. */
+const SKIPPED: PyValue = Object.freeze({});
+
+export class Machine {
+  readonly bytes: Buffer;
+  readonly start: number;
+  readonly end: number;
+  readonly limits: Limits;
+  readonly host: Host;
+  readonly resolver: GlobalResolver;
+  readonly encoding: StringEncoding;
+  readonly weightsOnly: boolean;
+  readonly persistentLoad: UnpickleOptions['persistentLoad'];
+  /** Whether tensors may be read in one step. */
+  readonly fast: boolean;
+  readonly #options: UnpickleOptions;
+
+  /** The next byte, and the opcode that is being followed. */
+  pos: number;
+  opAt: number;
+  protocol = 0;
+  opcodes = 0;
+
+  readonly stack: PyValue[] = [];
+  readonly origins: number[] = [];
+  depth = 0;
+  readonly marks: number[] = [];
+  fence = 0;
+
+  readonly memo: PyValue[] = [];
+  readonly memoOrigins: number[] = [];
+  readonly sparseMemo = new Map<number, readonly [PyValue, number]>();
+  memoCount = 0;
+
+  readonly canonical = new CanonicalTensor();
+  /** The persistent id of the fast path: one tuple for all, since whoever resolves it does not keep it. */
+  readonly scratchId = Tuple.of<PyValue>('storage', null, '', '', 0);
+
+  readonly globalNames: GlobalNames = new Map();
+  readonly notes = new NoteTaker();
+  strings = 0;
+  stringBytes = 0;
+
+  constructor(input: Uint8Array, options: UnpickleOptions, fast: boolean) {
+    this.#options = options;
+    this.bytes = Buffer.from(input.buffer, input.byteOffset, input.byteLength);
+    this.start = options.byteOffset ?? 0;
+    this.end = this.bytes.length;
+    this.pos = this.start;
+    this.opAt = this.start;
+    this.limits = options.limits;
+    this.host = options.host;
+    this.resolver = options.resolver;
+    this.encoding = options.encoding;
+    this.weightsOnly = options.weightsOnly;
+    this.persistentLoad = options.persistentLoad;
+    this.fast = fast;
+  }
+
+  need(count: number): void {
+    if (count > this.end - this.pos)
+      fail(`the pickle ends inside an argument of ${count} bytes; ${this.end - this.pos} are left`);
+  }
+
+  push(value: PyValue, origin = 0): void {
+    if (this.depth >= this.limits.maxStackDepth) this.exceed('maxStackDepth', this.limits.maxStackDepth);
+    this.stack[this.depth] = value;
+    this.origins[this.depth++] = origin;
+  }
+
+  demand(count: number): void {
+    if (this.depth - count < this.fence)
+      fail(
+        `opcode 0x${(this.bytes[this.opAt] as number).toString(16)} needs ${count} values, the stack has ${this.depth - this.fence}`,
+      );
+  }
+
+  pop(): PyValue {
+    this.demand(1);
+    return this.stack[--this.depth] as PyValue;
+  }
+
+  /** Ends the run that the last MARK began; the values stay above the returned depth. */
+  popMark(): number {
+    if (this.marks.length === 0) fail('the stack has no mark');
+    this.marks.pop();
+    const at = this.fence;
+    this.fence = this.marks.length ? (this.marks[this.marks.length - 1] as number) : 0;
+    return at;
+  }
+
+  line(): string {
+    const newline = this.bytes.indexOf(10, this.pos);
+    if (newline < 0) fail('a text argument has no end of line');
+    const from = this.pos;
+    this.pos = newline + 1;
+    this.countText(newline - from);
+    return this.bytes.toString(
+      'latin1',
+      from,
+      newline > from && this.bytes[newline - 1] === 13 ? newline - 1 : newline,
+    );
+  }
+
+  /** A line of UTF-8: module and class names. */
+  nameLine(): string {
+    const text = this.line();
+    return decodeUtf8(Buffer.from(text, 'latin1'), 0, text.length);
+  }
+
+  countText(count: number): void {
+    this.stringBytes += count;
+    if (this.stringBytes > this.limits.maxStringBytes) this.exceed('maxStringBytes', this.limits.maxStringBytes);
+  }
+
+  pushText(count: number): void {
+    this.need(count);
+    this.countText(count);
+    this.push(decodeUtf8(this.bytes, this.pos, this.pos + count), ++this.strings);
+    this.pos += count;
+  }
+
+  pushByteString(from: number, to: number, source: Buffer): void {
+    this.countText(to - from);
+    this.push(decodeByteString(source, from, to, this.encoding), ++this.strings);
+  }
+
+  pushBytes(count: number): void {
+    this.need(count);
+    this.push(new Uint8Array(this.bytes.subarray(this.pos, this.pos + count)));
+    this.pos += count;
+  }
+
+  length8(): number {
+    this.need(8);
+    const value = this.bytes.readBigUInt64LE(this.pos);
+    this.pos += 8;
+    if (value > BigInt(this.end)) fail(`an argument claims ${value} bytes; the pickle has ${this.end - this.start}`);
+    return Number(value);
+  }
+
+  put(index: number): void {
+    this.demand(1);
+    if (++this.memoCount > this.limits.maxMemoEntries) this.exceed('maxMemoEntries', this.limits.maxMemoEntries);
+    if (index <= this.memo.length + MEMO_STRIDE) {
+      this.memo[index] = this.stack[this.depth - 1] as PyValue;
+      this.memoOrigins[index] = this.origins[this.depth - 1] as number;
+    } else this.sparseMemo.set(index, [this.stack[this.depth - 1] as PyValue, this.origins[this.depth - 1] as number]);
+  }
+
+  get(index: number): void {
+    const value = this.memo[index];
+    if (value === SKIPPED) throw new NotCanonical();
+    const entry = value === undefined ? this.sparseMemo.get(index) : undefined;
+    if (value !== undefined) this.push(value, this.memoOrigins[index]);
+    else if (entry) this.push(entry[0], entry[1]);
+    else fail(`memo entry ${index} was never stored`);
+  }
+
+  /**
+   * Reads a tensor in one step when the run after a MARK is the canonical one, leaving it on the stack in the place of
+   * the function that rebuilds it. False, with nothing changed, when it is not.
+   */
+  readCanonicalTensor(load: (pid: PyValue) => PyValue): boolean {
+    const rebuild = this.stack[this.depth - 1];
+    if (
+      !(rebuild instanceof KnownGlobal) ||
+      rebuild.global !== 'torch._utils._rebuild_tensor_v2' ||
+      !this.canonical.read(this.bytes, this.pos)
+    )
+      return false;
+    const run = this.canonical;
+    const storageClass = this.memo[run.storageClass];
+    const hooks = this.memo[run.hooks];
+    if (this.memo[run.storageWord] !== 'storage' || !(storageClass instanceof StorageClass)) return false;
+    if (!(hooks instanceof KnownGlobal) || hooks.global !== 'collections.OrderedDict') return false;
+    const key = run.key < 0 ? this.bytes.toString('latin1', run.keyStart, run.keyEnd) : this.memo[run.key];
+    const location =
+      run.location < 0 ? this.bytes.toString('latin1', run.locationStart, run.locationEnd) : this.memo[run.location];
+    // Memo numbers are consecutive in what PyTorch writes; the machine reads anything else.
+    if (typeof key !== 'string' || typeof location !== 'string' || run.lastPut - run.puts + 1 !== this.memo.length)
+      return false;
+    this.memoCount += run.puts;
+    if (this.memoCount > this.limits.maxMemoEntries) this.exceed('maxMemoEntries', this.limits.maxMemoEntries);
+    for (let i = this.memo.length; i <= run.lastPut; i++) {
+      this.memo.push(SKIPPED);
+      this.memoOrigins.push(0);
+    }
+    if (run.key < 0) {
+      this.memo[run.keyPut] = key;
+      this.memoOrigins[run.keyPut] = ++this.strings;
+    }
+    this.scratchId[1] = storageClass;
+    this.scratchId[2] = key;
+    this.scratchId[3] = location;
+    this.scratchId[4] = run.numel;
+    const storage = load(this.scratchId);
+    this.stack[this.depth - 1] = rebuildPlainTensor(
+      storage,
+      run.storageOffset,
+      run.shape,
+      run.stride,
+      run.requiresGrad,
+    );
+    // Past the REDUCE: the memo store that may follow is an opcode of its own.
+    this.pos = run.end + 1;
+    return true;
+  }
+
+  /** Remembers what the slot's JavaScript value cannot say. */
+  note(container: object, slot: PyValue, value: PyValue, origin: number, isKey = false): void {
+    if (origin === FLOAT) {
+      if (isKey) noteFloatKey(container, value as number);
+      else noteFloat(container, slot, value as number);
+    } else this.notes.string(container, slot, value as string, origin, isKey);
+  }
+
+  pushTuple(from: number): void {
+    const tuple = new Tuple();
+    let noted = false;
+    for (let i = from; i < this.depth; i++) {
+      tuple.push(this.stack[i] as PyValue);
+      if (this.origins[i] !== 0) noted = true;
+    }
+    if (noted) {
+      if (this.persistentLoad && this.beforePersistentId()) this.notePersistentId(from);
+      else
+        for (let i = from; i < this.depth; i++)
+          if (this.origins[i] !== 0) this.note(tuple, i - from, this.stack[i] as PyValue, this.origins[i] as number);
+    }
+    this.depth = from;
+    if (!this.beforeMemoStore() && this.bytes[this.pos] !== Op.BINPERSID) markUnmemoized(tuple);
+    this.push(tuple);
+  }
+
+  beforeMemoStore(): boolean {
+    const op = this.bytes[this.pos];
+    return op === Op.BINPUT || op === Op.LONG_BINPUT || op === Op.MEMOIZE || op === Op.PUT;
+  }
+
+  /** Whether the tuple just read is about to become a persistent id: its strings are PyTorch's, not the user's. */
+  beforePersistentId(): boolean {
+    const op = this.bytes[this.pos];
+    const next =
+      op === Op.BINPUT
+        ? this.pos + 2
+        : op === Op.LONG_BINPUT
+          ? this.pos + 5
+          : op === Op.MEMOIZE
+            ? this.pos + 1
+            : this.pos;
+    return this.bytes[next] === Op.BINPERSID;
+  }
+
+  notePersistentId(from: number): void {
+    for (const item of persistentIdItems) {
+      const value = this.stack[from + item.index];
+      const origin = this.origins[from + item.index] as number;
+      if (from + item.index < this.depth && origin > 0 && typeof value === 'string' && item.isConstant(value))
+        this.notes.constant(value, origin);
+    }
+  }
+
+  setSlot(target: PyValue, at: number): void {
+    const key = this.stack[at] as PyValue;
+    const value = this.stack[at + 1] as PyValue;
+    let slot = key;
+    if (typeof key === 'string' && target instanceof Map && !this.weightsOnly) target.set(key, value);
+    else {
+      const filed = setItem(target, key, value, this.weightsOnly);
+      if ('pair' in filed) {
+        if (this.origins[at] !== 0) this.note(filed.pair, 0, key, this.origins[at] as number);
+        if (this.origins[at + 1] !== 0) this.note(filed.pair, 1, value, this.origins[at + 1] as number);
+        return;
+      }
+      slot = filed.key;
+    }
+    if (this.origins[at] !== 0) this.note(target as object, slot, key, this.origins[at] as number, true);
+    if (this.origins[at + 1] !== 0) this.note(target as object, slot, value, this.origins[at + 1] as number);
+  }
+
+  setSlots(from: number, target: PyValue): void {
+    if ((this.depth - from) % 2) fail('a dict is given a key without a value');
+    for (let i = from; i < this.depth; i += 2) this.setSlot(target, i);
+    this.depth = from;
+  }
+
+  extend(target: PyValue, from: number): void {
+    const list = appendItems(target, this.weightsOnly, this.depth - from === 1);
+    for (let i = from; i < this.depth; i++) {
+      if (this.origins[i] !== 0) this.note(list, list.length, this.stack[i] as PyValue, this.origins[i] as number);
+      list.push(this.stack[i] as PyValue);
+    }
+    this.depth = from;
+  }
+
+  addToSet(set: Set<PyValue>, from: number): void {
+    for (let i = from; i < this.depth; i++) {
+      set.add(this.stack[i] as PyValue);
+      if (this.origins[i] !== 0)
+        this.note(set, this.stack[i] as PyValue, this.stack[i] as PyValue, this.origins[i] as number, true);
+    }
+    this.depth = from;
+  }
+
+  popArgs(): Tuple {
+    const args = this.pop();
+    if (!(args instanceof Tuple)) fail(`the arguments of a call are a ${typeName(args)}, not a tuple`);
+    return args as Tuple;
+  }
+
+  integer(text: string): number | bigint {
+    // A decimal digit holds less than half a byte.
+    if (text.length > this.limits.maxIntegerBytes * 2) this.exceed('maxIntegerBytes', this.limits.maxIntegerBytes);
+    return parseInteger(text);
+  }
+
+  memoIndex(text: string): number {
+    const index = parseInteger(text);
+    if (typeof index !== 'number' || index < 0) fail(`'${clip(text)}' is no this.memo index`);
+    return index as number;
+  }
+
+  exceed(name: keyof Limits, limit: number): never {
+    throw new CheckpointError('LIMIT_EXCEEDED', `the pickle goes over limits.${name} (${limit})`, {
+      byteOffset: this.opAt,
+      hint: 'raise the limit if the file is trusted',
+    });
+  }
+
+  /** Fills in where in the pickle it happened, unless the error knows a record of its own. */
+  locate(error: CheckpointError): CheckpointError {
+    if (error.record !== undefined && error.record !== this.#options.record) return error;
+    return error.located({ record: this.#options.record, byteOffset: (this.#options.baseOffset ?? 0) + this.opAt });
+  }
+}

@@ -1,0 +1,292 @@
+/** Risk: an opcode misread. Each is tested by its bytes; then memo, budgets, cycles, depth and the strings of Python 2. */
+import { describe, expect, test } from 'vitest';
+import type { CheckpointError } from '../lib/errors';
+import type { Limits } from '../lib/limits';
+import { type LoadOptions, loadSync } from '../lib/load';
+import { Op } from '../lib/pickle/opcodes';
+import { ByteArray, FrozenSet, PyGlobal, PyObject, type PyValue, Tuple } from '../lib/pickle/values';
+import { repr } from '../lib/repr';
+import { valueAt, walk } from '../lib/walk';
+import { bytesOf, zipCheckpoint } from './container-samples';
+
+/** The value of a pickle given as Latin-1 text; `.` is added. */
+function run(pickle: string | Uint8Array, options: LoadOptions = {}): PyValue {
+  return loadSync(zipCheckpoint({ 'data.pkl': bytesOf(pickle, '.') }), options);
+}
+
+function failure(pickle: string | Uint8Array, options: LoadOptions = {}): CheckpointError {
+  try {
+    run(pickle, options);
+  } catch (error) {
+    expect((error as Error).name).toBe('CheckpointError');
+    return error as CheckpointError;
+  }
+  throw new Error('it was read');
+}
+
+const u32 = (n: number): string => String.fromCharCode(n & 255, (n >> 8) & 255, (n >> 16) & 255, n >>> 24);
+const u64 = (n: number): string => u32(n) + u32(0);
+const map = (...entries: [PyValue, PyValue][]): Map<PyValue, PyValue> => new Map(entries);
+const tuple = (...items: PyValue[]): Tuple => Tuple.from(items);
+const bytes = (...values: number[]): Uint8Array => new Uint8Array(values);
+
+describe('opcodes', () => {
+  /** Name of the opcode, bytes before STOP, and what stands on the stack then. */
+  const rows: [op: keyof typeof Op, pickle: string, value: PyValue][] = [
+    ['NONE', 'N', null],
+    ['NEWTRUE', '\x88', true],
+    ['NEWFALSE', '\x89', false],
+    ['INT', 'I-12\n', -12],
+    ['INT', 'I01\n', true],
+    ['INT', 'I00\n', false],
+    ['INT', 'I9007199254740993\n', 9007199254740993n],
+    ['LONG', 'L-123456789012345678901234567890L\n', -123456789012345678901234567890n],
+    ['LONG', 'L5\n', 5],
+    ['BININT', 'J\xfe\xff\xff\xff', -2],
+    ['BININT1', 'K\xff', 255],
+    ['BININT2', 'M\x01\xff', 0xff01],
+    ['LONG1', '\x8a\x00', 0],
+    ['LONG1', '\x8a\x01\xff', -1],
+    ['LONG1', '\x8a\x02\x00\x80', -32768],
+    ['LONG1', '\x8a\x08\x00\x00\x00\x00\x00\x00\x00\x80', -(2n ** 63n)],
+    ['LONG1', '\x8a\x09\x00\x00\x00\x00\x00\x00\x00\x80\x00', 2n ** 63n],
+    ['LONG4', `\x8b${u32(3)}\x01\x02\x03`, 0x030201],
+    ['FLOAT', 'F1.5\n', 1.5],
+    ['FLOAT', 'F-inf\n', Number.NEGATIVE_INFINITY],
+    ['FLOAT', 'Fnan\n', Number.NaN],
+    ['FLOAT', 'F1e-5\n', 1e-5],
+    ['BINFLOAT', 'G\xbf\xf8\x00\x00\x00\x00\x00\x00', -1.5],
+    ['STRING', "S'a\\x41\\n\\'b'\n", "aA\n'b"],
+    ['STRING', 'S"q"\n', 'q'],
+    ['BINSTRING', `T${u32(2)}ab`, 'ab'],
+    ['SHORT_BINSTRING', 'U\x02ab', 'ab'],
+    ['UNICODE', 'Va\\u00e9\\U0001f525\n', 'a\u00e9\u{1f525}'],
+    ['UNICODE', 'V\xe9\n', '\u00e9'],
+    ['BINUNICODE', `X${u32(3)}\xe2\x82\xac`, '\u20ac'],
+    ['BINUNICODE', `X${u32(3)}\xed\xa0\x80`, '\ud800'],
+    ['SHORT_BINUNICODE', '\x8c\x01a', 'a'],
+    ['BINUNICODE8', `\x8d${u64(1)}a`, 'a'],
+    ['SHORT_BINBYTES', 'C\x02\x00\xff', bytes(0, 255)],
+    ['BINBYTES', `B${u32(1)}\x07`, bytes(7)],
+    ['BINBYTES8', `\x8e${u64(1)}\x07`, bytes(7)],
+    ['BYTEARRAY8', `\x96${u64(1)}\x07`, ByteArray.of(7)],
+    ['EMPTY_TUPLE', ')', tuple()],
+    ['TUPLE', '(K\x01K\x02t', tuple(1, 2)],
+    ['TUPLE1', 'K\x01\x85', tuple(1)],
+    ['TUPLE2', 'K\x01K\x02\x86', tuple(1, 2)],
+    ['TUPLE3', 'K\x01K\x02K\x03\x87', tuple(1, 2, 3)],
+    ['EMPTY_LIST', ']', []],
+    ['LIST', '(K\x01l', [1]],
+    ['APPEND', ']K\x01a', [1]],
+    ['APPENDS', '](K\x01K\x02e', [1, 2]],
+    ['EMPTY_DICT', '}', map()],
+    ['DICT', '(K\x01Nd', map([1, null])],
+    ['SETITEM', '}K\x01Ns', map([1, null])],
+    ['SETITEMS', '}(K\x01NK\x02\x88u', map([1, null], [2, true])],
+    ['EMPTY_SET', '\x8f', new Set()],
+    ['ADDITEMS', '\x8f(K\x01K\x02\x90', new Set([1, 2])],
+    ['FROZENSET', '(K\x01\x91', new FrozenSet([1])],
+    ['POP', 'K\x01K\x020', 1],
+    ['POP', 'K\x01(0', 1],
+    ['POP_MARK', 'K\x01(K\x02K\x031', 1],
+    ['DUP', 'K\x012\x86', tuple(1, 1)],
+    ['MARK', '((t)t', tuple(tuple(), tuple())],
+    ['PUT', 'K\x05p300\n0g300\n', 5],
+    ['GET', 'K\x05p0\n0g0\n', 5],
+    ['BINPUT', 'K\x05q\xff0h\xff', 5],
+    ['BINGET', 'K\x05q\x000h\x00', 5],
+    ['LONG_BINPUT', `K\x05r${u32(70_000)}0j${u32(70_000)}`, 5],
+    ['LONG_BINGET', `K\x05r${u32(0xffffffff)}0j${u32(0xffffffff)}`, 5],
+    ['MEMOIZE', 'K\x05\x940h\x00', 5],
+    ['PROTO', '\x80\x05N', null],
+    ['FRAME', `\x80\x04\x95${u64(99)}N`, null],
+    ['STOP', 'N', null],
+  ];
+  test.each(rows.map(([op, pickle, value]) => ({ op, pickle, value, shown: JSON.stringify(pickle) })))('$op $shown', ({ op, pickle, value }) => {
+    const code = Op[op as keyof typeof Op];
+    expect(bytesOf(pickle, '.')).toContain(code);
+    const found = run(pickle);
+    expect(found).toEqual(value);
+    expect(Object.getPrototypeOf(Object(found))).toBe(Object.getPrototypeOf(Object(value)));
+  });
+
+  const calls: [op: keyof typeof Op, pickle: string, construction: string, args: PyValue[], state?: PyValue][] = [
+    ['REDUCE', 'cm\nf\nK\x01\x85R', 'reduce', [1]],
+    ['NEWOBJ', 'cm\nf\nK\x01\x85\x81', 'newobj', [1]],
+    ['NEWOBJ_EX', 'cm\nf\nK\x01\x85}U\x01kK\x02s\x92', 'newobj_ex', [1]],
+    ['INST', '(K\x01im\nf\n', 'inst', [1]],
+    ['OBJ', '(cm\nf\nK\x01o', 'obj', [1]],
+    ['BUILD', 'cm\nf\n)\x81}U\x01aK\x02sb', 'newobj', [], map(['a', 2])],
+    ['STACK_GLOBAL', '\x8c\x01m\x8c\x01f\x93)R', 'reduce', []],
+    ['GLOBAL', 'cm\nf\n)R', 'reduce', []],
+  ];
+  test.each(calls)('%s %j', (_op, pickle, construction, args, state) => {
+    const object = run(pickle) as PyObject;
+    expect(object).toBeInstanceOf(PyObject);
+    expect([object.global, object.construction, [...object.args], object.state]).toEqual(['m.f', construction, args, state]);
+    if (construction === 'newobj_ex') expect(object.kwargs).toEqual(map(['k', 2]));
+  });
+
+  test('a global alone is a name', () => {
+    const found = run('c__builtin__\nlong\n') as PyGlobal;
+    expect([found instanceof PyGlobal, found.module, found.name, found.global]).toEqual([true, '__builtin__', 'long', 'builtins.int']);
+  });
+
+  test('BINPERSID and PERSID', () => {
+    const persistent = bytesOf('(X', u32(7), 'storagectorch\nFloatStorage\nU\x010U\x03cpuK\x04tQ');
+    expect(run(persistent)).toMatchObject({ key: '0', location: 'cpu', nbytes: 16 });
+    // A text id is what tar files have; a zip knows tuples only.
+    expect(failure('P0\n').code).toBe('PICKLE_CORRUPT');
+  });
+
+  test.each(['\x82\x01', '\x83\x01\x00', `\x84${u32(1)}`])('EXT %j needs a registry that nobody has', (pickle) => {
+    expect(failure(pickle).message).toContain('extension registry');
+  });
+  test.each(['\x97', 'C\x00\x98'])('out-of-band %j has no buffers', (pickle) => expect(failure(pickle).message).toContain('buffers kept outside'));
+
+  test('every opcode of the table stands in a test here', () => {
+    const tested = new Set<string>([...rows.map(([op]) => op), ...calls.map(([op]) => op), 'PERSID', 'BINPERSID', 'EXT1', 'EXT2', 'EXT4', 'NEXT_BUFFER', 'READONLY_BUFFER']);
+    expect(Object.keys(Op).filter((name) => Number.isNaN(Number(name)) && !tested.has(name))).toEqual([]);
+  });
+  test('every other byte is an unknown opcode', () => {
+    const known = new Set(Object.values(Op));
+    for (let code = 0; code < 256; code++) {
+      if (!known.has(code)) expect(failure(bytesOf('N', [code])).message).toContain(`unknown opcode 0x${code.toString(16)}`);
+    }
+  });
+});
+
+test('errors name the record and the byte', () => {
+  expect(failure('\x80\x02NNh\x09')).toMatchObject({ code: 'PICKLE_CORRUPT', record: 'data.pkl', byteOffset: 4 });
+});
+
+describe('sharing', () => {
+  test('a list that holds itself', () => {
+    const list = run(']q\x00h\x00a') as PyValue[];
+    expect(list[0]).toBe(list);
+    expect(repr(list)).toBe('[[...]]');
+  });
+  test('a tuple that holds itself through a list, as Python writes it', () => {
+    // t = ([],); t[0].append(t)
+    const outer = run(']q\x00(h\x00tq\x01a0h\x01') as Tuple;
+    expect((outer[0] as PyValue[])[0]).toBe(outer);
+  });
+  test('an object in its own state', () => {
+    const object = run('cm\nC\n)\x81q\x00}U\x02meh\x00sb') as PyObject;
+    expect(object.get('me')).toBe(object);
+  });
+  test('what is recalled from the memo is the same object', () => {
+    const [a, b] = run('}q\x00h\x00\x86') as Tuple;
+    expect(a).toBe(b);
+  });
+  test('a doubling of references takes no more memory than the file', () => {
+    // Sixty tuples, each of the one before twice: 2^60 leaves for whoever unfolds it.
+    let pickle = ')';
+    for (let i = 0; i < 60; i++) pickle += `q${String.fromCharCode(i)}h${String.fromCharCode(i)}\x86`;
+    let depth = 0;
+    for (let value = run(pickle) as Tuple; value.length; value = value[0] as Tuple) depth++;
+    expect(depth).toBe(60);
+  });
+});
+
+describe('depth', () => {
+  const LEVELS = 100_000;
+  const deep: Record<string, [open: string, close: string]> = {
+    lists: [']', 'a'],
+    tuples: ['', '\x85'],
+    marks: ['(', 't'],
+    dicts: ['}K\x01', 's'],
+    objects: ['cm\nC\n)\x81', 'b'],
+  };
+  test.each(Object.entries(deep))('%s nested 100,000 levels', (_name, [open, close]) => {
+    const value = run(open.repeat(LEVELS) + (close === 'b' ? '}' : close === 't' ? '' : ']') + close.repeat(LEVELS));
+    let count = 0;
+    for (const _node of walk(value)) count++;
+    expect(count).toBeGreaterThanOrEqual(LEVELS);
+    expect(valueAt(value, 'nothing')).toBeUndefined();
+    // The text of such a value may be refused, but not by overflowing the stack.
+    expect(() => {
+      try {
+        repr(value);
+      } catch (error) {
+        if (error instanceof RangeError && /call stack/.test(error.message)) throw error;
+      }
+    }).not.toThrow();
+  });
+});
+
+describe('budgets', () => {
+  const over = (pickle: string | Uint8Array, limits: Partial<Limits>): void => {
+    const [name, limit] = Object.entries(limits)[0] as [string, number];
+    const error = failure(pickle, { limits });
+    expect([error.code, error.record]).toEqual(['LIMIT_EXCEEDED', 'data.pkl']);
+    expect(error.message).toContain(`limits.${name} (${limit})`);
+  };
+  test('opcodes', () => {
+    over(`]${'Na'.repeat(10)}`, { maxOpcodes: 20 });
+    expect(run(`]${'Na'.repeat(10)}`, { limits: { maxOpcodes: 22 } })).toHaveLength(10);
+  });
+  test('memo entries', () => over(Array.from({ length: 11 }, (_, i) => `Nq${String.fromCharCode(i)}`).join(''), { maxMemoEntries: 10 }));
+  test('stack and marks', () => {
+    over('N'.repeat(11), { maxStackDepth: 10 });
+    over('('.repeat(11), { maxStackDepth: 10 });
+  });
+  test('strings', () => over('U\x06abcdefU\x06abcdef\x86', { maxStringBytes: 10 }));
+  test('integers', () => {
+    over(`\x8b${u32(11)}${'\x01'.repeat(11)}`, { maxIntegerBytes: 10 });
+    over(`L${'9'.repeat(21)}L\n`, { maxIntegerBytes: 10 });
+  });
+  test('bytes of the pickle', () => {
+    expect(failure(`]${'Na'.repeat(100)}`, { limits: { maxPickleBytes: 100 } })).toMatchObject({ code: 'LIMIT_EXCEEDED', record: 'data.pkl' });
+  });
+  test('a wild memo index costs nothing', () => {
+    const before = process.memoryUsage().rss;
+    expect(run(`Nr${u32(0xfffffffe)}`)).toBe(null);
+    expect(process.memoryUsage().rss - before).toBeLessThan(64 << 20);
+  });
+  test('a length beyond the pickle is no allocation', () => {
+    for (const pickle of [`X${u32(0x7fffffff)}a`, `B${u32(0xffffffff)}a`, `T${u32(0x7fffffff)}a`, `\x8e${u32(0)}${u32(1)}a`, `\x96${u32(0)}${u32(1)}`]) {
+      expect(failure(pickle).code).toBe('PICKLE_CORRUPT');
+    }
+  });
+});
+
+describe('keys that are names in JavaScript', () => {
+  const names = ['__proto__', 'constructor', 'toString', 'hasOwnProperty'];
+  const dict = `}${names.map((name) => `U${String.fromCharCode(name.length)}${name}K\x07s`).join('')}`;
+  test('in a Map', () => expect([...(run(dict) as Map<string, number>).keys()]).toEqual(names));
+  test('in an object without prototype', () => {
+    const object = run(dict, { dicts: 'object' }) as Record<string, number>;
+    expect(Object.getPrototypeOf(object)).toBe(null);
+    expect(Object.keys(object)).toEqual(names);
+    expect(({} as Record<string, unknown>)['toString']).toBe(Object.prototype.toString);
+  });
+  test('in the state of an object', () => {
+    const object = run(`cm\nC\n)\x81${dict}b`) as PyObject;
+    expect(object.get('__proto__')).toBe(7);
+    expect(object.get('valueOf')).toBeUndefined();
+    expect(Object.getPrototypeOf(object)).toBe(PyObject.prototype);
+  });
+});
+
+describe('keys that are equal in Python', () => {
+  test('True is 1, False is 0, 1.0 is 1', () => {
+    expect([...(run('}K\x01Ns\x88\x88s') as Map<PyValue, PyValue>)]).toEqual([[1, true]]);
+    expect([...(run('}\x89NsK\x00\x88s') as Map<PyValue, PyValue>)]).toEqual([[false, true]]);
+    expect([...(run('}K\x01NsF1.0\n\x88s') as Map<PyValue, PyValue>)]).toEqual([[1, true]]);
+  });
+});
+
+describe('byte strings of Python 2', () => {
+  const latin = 'U\x03a\xe9b';
+  test('are UTF-8, or Latin-1 where they cannot be', () => {
+    expect(run('U\x02\xc3\xa9')).toBe('\u00e9');
+    expect(run(latin)).toBe('a\u00e9b');
+  });
+  test('are decoded as asked', () => {
+    expect(run('U\x02\xc3\xa9', { encoding: 'latin1' })).toBe('\u00c3\u00a9');
+    expect(run(latin, { encoding: 'bytes' })).toEqual(bytes(0x61, 0xe9, 0x62));
+    expect(failure(latin, { encoding: 'ascii' })).toMatchObject({ code: 'PICKLE_CORRUPT' });
+    expect(failure(latin, { encoding: 'utf-8' }).hint).toContain('latin1');
+  });
+});
