@@ -1,6 +1,7 @@
 /** What this host can do: the facts that decide between a view and a copy. */
 import { addon } from './binding';
 
+/** What this host can do; see `capabilities`. */
 export interface Capabilities {
   /** Storages of local files can be viewed without a copy. */
   zeroCopy: boolean;

@@ -9,6 +9,7 @@ import type { ByteSource } from './source/byte-source';
 import type { OnProgress } from './source/progress';
 import { type AnyTensor, valueAt, walkTensors } from './walk';
 
+/** A class or function that a pickle of the checkpoint names. */
 export interface NamedGlobal {
   /** `module.name` as the file spells it, and in Python 3 names. */
   readonly spelled: string;
@@ -16,6 +17,7 @@ export interface NamedGlobal {
   readonly verdict: Verdict;
 }
 
+/** Facts about the file of a checkpoint. */
 export interface CheckpointInfo {
   /** Bytes of the whole file. */
   readonly fileBytes: number;
@@ -39,6 +41,7 @@ export interface CheckpointInfo {
   readonly metadata: ReadonlyMap<string, string>;
 }
 
+/** What `verify` found, record by record. */
 export interface VerifyReport {
   /** False as soon as one record is corrupt. */
   readonly ok: boolean;
@@ -46,6 +49,7 @@ export interface VerifyReport {
   readonly damaged: readonly { record: string; reason: string }[];
 }
 
+/** Options of `verify`. */
 export interface VerifyOptions {
   /** Threads that compute checksums; default 2. */
   threads?: number;
@@ -56,6 +60,7 @@ export interface VerifyOptions {
 /** Bytes checked between two looks at the abort signal: half a second at most. */
 const VERIFY_BATCH_BYTES = 1 << 30;
 
+/** An open checkpoint: made by `open`, let go of with `close`. */
 export class Checkpoint {
   /** The same object graph that `load` gives. */
   readonly root: PyValue;

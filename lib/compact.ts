@@ -4,12 +4,8 @@
  * Views that overlap stay in one storage and so stay shared; views that lie apart get storages of their own. Everything
  * between the first and the last element of a view counts as reached.
  */
-import { NestedTensor } from './tensor/nested';
-import { QuantizedTensor } from './tensor/quantized';
-import { SparseTensor } from './tensor/sparse';
 import { Storage } from './tensor/storage';
-import { Tensor } from './tensor/tensor';
-import { walk } from './walk';
+import type { Tensor } from './tensor/tensor';
 
 interface Part {
   readonly start: number;
@@ -31,35 +27,35 @@ function reach(tensor: Tensor): readonly [start: number, end: number] | undefine
   return [Math.floor(storageOffset / per) * dtype.itemsize, (Math.floor(last / per) + 1) * dtype.itemsize];
 }
 
-function* denseTensors(root: unknown): Generator<Tensor, void, undefined> {
-  const pending: unknown[] = [];
-  for (const [, value] of walk(root as object)) {
-    pending.push(value);
-    for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
-      if (next instanceof SparseTensor || next instanceof NestedTensor) pending.push(...Object.values(next.components));
-      if (!(next instanceof Tensor)) continue;
-      if (next instanceof QuantizedTensor && 'scales' in next.quantizer) pending.push(next.quantizer.scales, next.quantizer.zeroPoints);
-      yield next;
-    }
-  }
-}
-
-/** Plans the parts of every storage that `root` reaches; bare storages in it stay whole. */
-export function planCompaction(root: unknown): { relocate: Relocate; sparedBytes: number } {
+/**
+ * Plans the parts of every storage that tensors reach. `visit` hands each tensor to `relocate` and each storage that
+ * stands by itself, which stays whole, to `keepWhole`.
+ */
+export function planCompaction(visit: (relocate: Relocate, keepWhole: (storage: Storage) => void) => void): { relocate: Relocate; sparedBytes: number } {
   const spans = new Map<Storage, Part[]>();
   const whole = new Set<Storage>();
-  for (const [, value] of walk(root as object)) if (value instanceof Storage) whole.add(value);
-  for (const tensor of denseTensors(root)) {
-    if (whole.has(tensor.storage) || tensor.isMeta || tensor.storage.source.asyncOnly) continue;
-    let parts = spans.get(tensor.storage);
-    if (!parts) spans.set(tensor.storage, (parts = []));
-    const span = reach(tensor);
-    if (span) parts.push({ start: span[0], end: span[1], storage: undefined });
-  }
+  /** The widest element of a storage: parts start at a multiple of it, so that all offsets stay whole. */
+  const widths = new Map<Storage, number>();
+  visit(
+    (tensor) => {
+      const { storage, storageOffset, dtype } = tensor;
+      if (storage.source.asyncOnly) return { storage, storageOffset };
+      let parts = spans.get(storage);
+      if (!parts) spans.set(storage, (parts = []));
+      const span = reach(tensor);
+      if (span) parts.push({ start: span[0], end: span[1], storage: undefined });
+      widths.set(storage, Math.max(dtype.itemsize, widths.get(storage) ?? 1));
+      return { storage, storageOffset };
+    },
+    (storage) => whole.add(storage),
+  );
+  for (const storage of whole) spans.delete(storage);
   let sparedBytes = 0;
   for (const [storage, parts] of spans) {
     const merged: Part[] = [];
-    for (const part of parts.sort((a, b) => a.start - b.start)) {
+    const width = widths.get(storage) as number;
+    const aligned = parts.map(({ start, end }): Part => ({ start: start - (start % width), end, storage: undefined }));
+    for (const part of aligned.sort((a, b) => a.start - b.start)) {
       const top = merged.at(-1);
       if (top && part.start < top.end) top.end = Math.max(top.end, part.end);
       else merged.push(part);
@@ -75,12 +71,25 @@ export function planCompaction(root: unknown): { relocate: Relocate; sparedBytes
     if (!parts) return { storage, storageOffset };
     const span = reach(tensor);
     if (!span) return { storage: part(empty, storage), storageOffset: 0 };
-    const found = parts.find(({ start, end }) => start <= span[0] && span[1] <= end) as Part;
+    const found = partAround(parts, span[0]);
+    // A graph that is another one at each look: nothing is known of this tensor.
+    if (!found || found.end < span[1]) return { storage, storageOffset };
     if (found.start === 0 && found.end === storage.nbytes) return { storage, storageOffset };
     found.storage ??= new Storage(storage.key, storage.location, storage.dtype, storage.source.slice(found.start, found.end - found.start), storage.untyped);
     return { storage: found.storage, storageOffset: storageOffset - (found.start / dtype.itemsize) * dtype.elementsPerByte };
   };
   return { relocate, sparedBytes };
+}
+
+/** The last part that starts at `byte` or before. The parts are sorted and lie apart. */
+function partAround(parts: readonly Part[], byte: number): Part | undefined {
+  let low = 0;
+  for (let high = parts.length; low < high; ) {
+    const middle = (low + high) >> 1;
+    if ((parts[middle] as Part).start <= byte) low = middle + 1;
+    else high = middle;
+  }
+  return parts[low - 1];
 }
 
 /** The empty storage that stands for `storage` under tensors without elements. */

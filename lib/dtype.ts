@@ -7,6 +7,7 @@
 import { inspect } from 'node:util';
 import { Kernel } from './binding';
 
+/** The array types that elements come in; see `DType.array`. */
 export type TypedArray =
   | Float64Array
   | Float32Array

@@ -39,6 +39,7 @@ export const ERROR_CODES = {
   NATIVE_MISSING: 'the native addon of the package could not be loaded',
 } as const;
 
+/** One of `ERROR_CODES`. */
 export type ErrorCode = keyof typeof ERROR_CODES;
 
 export interface ErrorDetails {
@@ -55,6 +56,7 @@ export interface ErrorDetails {
 
 const BRAND = Symbol.for('torch-checkpoint.CheckpointError');
 
+/** What every failure that a file or the environment causes is thrown as; `code` tells which kind it is. */
 export class CheckpointError extends Error {
   readonly code: ErrorCode;
   readonly path?: string;

@@ -28,6 +28,7 @@ export interface Limits {
   maxHeaderBytes: number;
 }
 
+/** The limits that hold where none are given. */
 export const DEFAULT_LIMITS: Limits = {
   maxRecords: 4_000_000,
   maxPickleBytes: 2 ** 31 - 1,

@@ -24,6 +24,7 @@ import { type CheckpointSource, openSource, openSourceSync } from './source/open
 import type { OnProgress } from './source/progress';
 import { Storage, SwappedBytes } from './tensor/storage';
 
+/** Options of `load` and `open`. */
 export interface LoadOptions {
   /** Where storages go; `load` follows PyTorch's rules without it, `open` leaves the tags as they are. */
   mapLocation?: MapLocation;

@@ -70,6 +70,7 @@ interface Frame {
   readonly captured: boolean;
 }
 
+/** Python's `repr` of a value. Walks with a stack of its own; a container inside itself is `[...]`, as in Python. */
 export function repr(root: unknown): string {
   const frames: Frame[] = [];
   const open = new Set<object>();

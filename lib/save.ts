@@ -20,6 +20,7 @@ import { type ByteOutput, handleOutput, memoryOutput, nodeOutput, StreamSink, we
 import type { OnProgress } from './source/progress';
 import type { Storage } from './tensor/storage';
 
+/** Options of `save`, `saveSync` and `toBytes`. */
 export interface SaveOptions {
   /** 'legacy' is the stream of PyTorch 1.5 and older, which every version still reads. Default 'zip'. */
   format?: 'zip' | 'legacy';
@@ -35,12 +36,13 @@ export interface SaveOptions {
   torchVersion?: TorchVersion;
   /** Write only the bytes that tensors reach instead of whole storages; sharing is kept. */
   compact?: boolean;
-  /** Wait until the disk has the bytes; default true for paths. */
+  /** Wait until the disk has the bytes; default true for paths, false for a FileHandle. Streams cannot tell. */
   fsync?: boolean;
   signal?: AbortSignal;
   onProgress?: OnProgress;
 }
 
+/** What a save wrote. */
 export interface SaveReport extends SinkCounts {
   /** Bytes of the file. */
   bytes: number;
@@ -51,10 +53,13 @@ export interface SaveReport extends SinkCounts {
   sparedBytes: number;
 }
 
+/** Where `save` can write to. */
 export type SaveTarget = string | URL | FileHandle | Writable | WritableStream<Uint8Array>;
 
 /** PyTorch's own limit: the padding is counted in 16 bits. */
 const MAX_ALIGNMENT = 65536;
+/** The length of a member name, prefix and record name, is counted in 16 bits too. */
+const MAX_PREFIX_BYTES = 65_000;
 
 /** Everything that is decided before a byte is written. */
 interface Plan {
@@ -66,7 +71,7 @@ interface Plan {
 
 interface Settings {
   readonly format: 'zip' | 'legacy';
-  readonly target: Omit<PickleTarget, 'storageKey' | 'relocate'>;
+  readonly target: Omit<PickleTarget, 'storageKey' | 'relocate' | 'keepWhole'>;
   readonly crc32: boolean;
   readonly alignment: number;
   readonly nameDigits: NameDigits | undefined;
@@ -84,13 +89,14 @@ export async function save(value: unknown, target: SaveTarget, options: SaveOpti
   if (path !== undefined) {
     return drive(plan, new FileSink(path, { totalBytes: plan.totalBytes, crc32: plan.crc32, fsync: options.fsync ?? true, signal: options.signal, onProgress: options.onProgress }));
   }
-  const output = outputOf(target as Exclude<SaveTarget, string | URL>);
+  const output = outputOf(target as Exclude<SaveTarget, string | URL>, options.fsync ?? false);
   return drive(plan, new StreamSink(output, { totalBytes: plan.totalBytes, crc32: plan.crc32, signal: options.signal, onProgress: options.onProgress }));
 }
 
 /** `save` to a path on the calling thread. */
 export function saveSync(value: unknown, target: string | URL, options: SaveOptions = {}): SaveReport {
   const path = pathOf(target);
+  options.signal?.throwIfAborted();
   if (path === undefined) throw new TypeError('saveSync writes to a path or file: URL');
   const plan = planSave(value, options, path);
   const sink = new SyncFileSink(path, { totalBytes: plan.totalBytes, crc32: plan.crc32, fsync: options.fsync ?? true, onProgress: options.onProgress });
@@ -140,10 +146,10 @@ function pathOf(target: unknown): string | undefined {
   return fileURLToPath(target);
 }
 
-function outputOf(target: FileHandle | Writable | WritableStream<Uint8Array>): ByteOutput {
+function outputOf(target: FileHandle | Writable | WritableStream<Uint8Array>, fsync: boolean): ByteOutput {
   if (target instanceof Writable) return nodeOutput(target);
   if (has(target, 'getWriter')) return webOutput(target as WritableStream<Uint8Array>);
-  if (has(target, 'fd') && has(target, 'datasync')) return handleOutput(target as FileHandle);
+  if (has(target, 'fd') && has(target, 'datasync')) return handleOutput(target as FileHandle, fsync);
   // A stream of another stream library still has the two methods that are used.
   if (has(target, 'write') && has(target, 'end')) return nodeOutput(target as unknown as Writable);
   throw new TypeError('save needs a path, URL, FileHandle, Writable or WritableStream');
@@ -165,7 +171,7 @@ function settingsOf(value: unknown, options: SaveOptions): Settings {
   if (written !== 2 && written !== 3 && written !== 4 && written !== 5) throw new RangeError(`pickleProtocol ${String(protocol)} is none of 2, 3, 4, 5`);
   const alignment = storageAlignment ?? origin?.storageAlignment ?? 64;
   if (!Number.isInteger(alignment) || alignment < 1 || alignment > MAX_ALIGNMENT) throw new RangeError(`storageAlignment ${alignment} is not from 1 to ${MAX_ALIGNMENT}`);
-  return { format, target: { protocol: written, torchVersion, legacy: format === 'legacy', globalNames: origin?.globalNames }, crc32: options.crc32 ?? origin?.crc32 ?? true, alignment, nameDigits: origin?.nameDigits };
+  return { format, target: { protocol: written, torchVersion, versionAsked: options.torchVersion !== undefined, legacy: format === 'legacy', globalNames: origin?.globalNames }, crc32: options.crc32 ?? origin?.crc32 ?? true, alignment, nameDigits: origin?.nameDigits };
 }
 
 interface NumberedStorage {
@@ -177,13 +183,15 @@ interface NumberedStorage {
 
 function planSave(value: unknown, options: SaveOptions, path: string | undefined): Plan {
   const settings = settingsOf(value, options);
-  const compaction = options.compact ? planCompaction(value) : undefined;
+  // What tensors there are is learnt from pickling them once in vain.
+  const compaction = options.compact ? planCompaction((relocate, keepWhole) => void new Pickler({ ...settings.target, relocate, keepWhole, storageKey: () => '' }).dump(value)) : undefined;
   const storages = new Map<Storage, NumberedStorage>();
   // Legacy keys are memory addresses in PyTorch; any distinct numbers do.
   const firstKey = settings.format === 'legacy' ? 0x5000_0000 : 0;
   const target: PickleTarget = {
     ...settings.target,
     relocate: compaction?.relocate ?? stay,
+    keepWhole: undefined,
     storageKey(storage, numel) {
       let known = storages.get(storage);
       if (!known) storages.set(storage, (known = { key: String(firstKey + storages.size * (firstKey ? 64 : 1)), storage, numel }));
@@ -232,6 +240,7 @@ function text(name: string, content: string): ZipRecord {
 /** The stem of the path, as PyTorch takes it: after the last slash of either kind, up to the last dot. */
 function archiveNameOf(options: SaveOptions, path: string | undefined, torchVersion: TorchVersion): string {
   if (options.recordPrefix !== undefined) {
+    if (Buffer.byteLength(options.recordPrefix) > MAX_PREFIX_BYTES) throw new RangeError(`recordPrefix has more than ${MAX_PREFIX_BYTES} bytes`);
     if (options.recordPrefix === '' || options.recordPrefix.includes('/') || options.recordPrefix.includes('\0')) throw new RangeError(`recordPrefix '${options.recordPrefix}' is no name of one path component`);
     return options.recordPrefix;
   }

@@ -6,7 +6,9 @@ import type { TestProject } from 'vitest/node';
 
 export default function build(project: TestProject): void {
   const root = join(project.config.root, '..');
-  const sources = readdirSync(join(root, 'lib'), { recursive: true, encoding: 'utf8' }).filter((name) => /\.(ts|mjs)$/.test(name));
+  const sources = readdirSync(join(root, 'lib'), { recursive: true, encoding: 'utf8' }).filter((name) =>
+    /\.(ts|mjs)$/.test(name),
+  );
   const newest = Math.max(...sources.map((name) => statSync(join(root, 'lib', name)).mtimeMs));
   const built = join(root, 'dist', 'index.mjs');
   if (existsSync(built) && statSync(built).mtimeMs >= newest) return;

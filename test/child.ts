@@ -29,9 +29,19 @@ export function runChild(body: string, { flags = [], env = {}, args = [] }: Chil
     const codeOf = async (work) => { try { await work(); } catch (error) { return tc.isCheckpointError(error) ? error.code : String(error.stack); } return 'nothing thrown'; };
     (async () => { ${body} })().then((result) => console.log(JSON.stringify(result ?? null)), (error) => { console.error(error); process.exitCode = 1; });`;
   return new Promise((resolve) => {
-    execFile(process.execPath, [...flags, '-e', script, ...args], { env: { ...process.env, ...env }, timeout: 50_000 }, (error, stdout, stderr) => {
-      resolve({ code: error ? (typeof error.code === 'number' ? error.code : null) : 0, signal: error?.signal ?? null, stdout, stderr });
-    });
+    execFile(
+      process.execPath,
+      [...flags, '-e', script, ...args],
+      { env: { ...process.env, ...env }, timeout: 50_000 },
+      (error, stdout, stderr) => {
+        resolve({
+          code: error ? (typeof error.code === 'number' ? error.code : null) : 0,
+          signal: error?.signal ?? null,
+          stdout,
+          stderr,
+        });
+      },
+    );
   });
 }
 

@@ -7,10 +7,34 @@ import { DType } from '../lib/dtype';
 import { isCheckpointError } from '../lib/errors';
 import { openSync } from '../lib/load';
 import { isFloatKey } from '../lib/pickle/notes';
-import { ByteArray, Complex, Counter, DefaultDict, Device, FrozenSet, Layout, NdArray, NumpyScalar, OrderedDict, PyGlobal, PyObject, type PyValue, Size, Tuple } from '../lib/pickle/values';
+import {
+  ByteArray,
+  Complex,
+  Counter,
+  DefaultDict,
+  Device,
+  FrozenSet,
+  Layout,
+  NdArray,
+  NumpyScalar,
+  OrderedDict,
+  PyGlobal,
+  PyObject,
+  type PyValue,
+  Size,
+  Tuple,
+} from '../lib/pickle/values';
 import { Storage } from '../lib/tensor/storage';
 import { childrenOf, isTensor, joinPath } from '../lib/walk';
-import { arraysOf, type ExpectedArray, type ExpectedTensor, floatHex, nodes, sha256, TensorComparison } from './expected';
+import {
+  arraysOf,
+  type ExpectedArray,
+  type ExpectedTensor,
+  floatHex,
+  nodes,
+  sha256,
+  TensorComparison,
+} from './expected';
 
 interface Tree {
   readonly t: string;
@@ -42,7 +66,15 @@ interface Entry {
   readonly globals?: string[];
   readonly tensors?: ExpectedTensor[];
   readonly numpy_arrays?: ExpectedArray[];
-  readonly bare_storages?: { path: string; dtype: string; storage_key: string; location: string; numel: number; storage_nbytes: number; sha256: string }[];
+  readonly bare_storages?: {
+    path: string;
+    dtype: string;
+    storage_key: string;
+    location: string;
+    numel: number;
+    storage_nbytes: number;
+    sha256: string;
+  }[];
   readonly shared_containers?: { path: string; same_as: string }[];
   readonly module_sources?: { class: string; source_file: string; source_sha256: string }[];
   readonly tree?: Tree;
@@ -95,16 +127,25 @@ function compare(checkpoint: Checkpoint, entry: Entry): void {
     comparison.tensors([...checkpoint.tensors()], entry.tensors ?? []);
     expect(comparison.wrong.slice(0, 5)).toEqual([]);
   }
-  if (entry.globals && entry.expected !== 'either') expect(checkpoint.info.globals.map(({ spelled }) => spelled).sort()).toEqual([...entry.globals].sort());
+  if (entry.globals && entry.expected !== 'either')
+    expect(checkpoint.info.globals.map(({ spelled }) => spelled).sort()).toEqual([...entry.globals].sort());
   const arrays = entry.numpy_arrays?.filter((array) => !/^(constants|bytecode)\[/.test(array.path));
   if (arrays) expect(arraysOf(checkpoint).map(plainDtype)).toEqual(arrays.map(plainDtype));
   const all = nodes(checkpoint);
   if (entry.bare_storages) {
-    const found = all.flatMap(([path, value]) => (value instanceof Storage ? [[path, value.key, value.location, value.nbytes, sha256(value.bytes())]] : []));
-    expect(found).toEqual(entry.bare_storages.map((s) => [s.path, s.storage_key, s.location, s.storage_nbytes, s.sha256]));
+    const found = all.flatMap(([path, value]) =>
+      value instanceof Storage ? [[path, value.key, value.location, value.nbytes, sha256(value.bytes())]] : [],
+    );
+    expect(found).toEqual(
+      entry.bare_storages.map((s) => [s.path, s.storage_key, s.location, s.storage_nbytes, s.sha256]),
+    );
   }
   if (entry.module_sources) {
-    const found = checkpoint.info.moduleSources.map(({ className, file, source }) => [className, file, sha256(Buffer.from(source))]);
+    const found = checkpoint.info.moduleSources.map(({ className, file, source }) => [
+      className,
+      file,
+      sha256(Buffer.from(source)),
+    ]);
     expect(found.sort()).toEqual(entry.module_sources.map((m) => [m.class, m.source_file, m.source_sha256]).sort());
   }
   if (entry.shared_containers && !torchscript) {
@@ -134,9 +175,16 @@ function objectsByPath(all: readonly (readonly [string, PyValue])[]): Map<string
 }
 
 /** Compares what our values can express with the tree; `seen` maps paths to the objects first met there. */
-function compareTree(value: PyValue | undefined, tree: Tree, at: string, wrong: string[], seen: Map<string, PyValue>): void {
+function compareTree(
+  value: PyValue | undefined,
+  tree: Tree,
+  at: string,
+  wrong: string[],
+  seen: Map<string, PyValue>,
+): void {
   const expectText = (actual: unknown, expected: unknown): void => {
-    if (actual !== expected) wrong.push(`${at}: ${tree.t} ${String(actual).slice(0, 80)}, expected ${String(expected).slice(0, 80)}`);
+    if (actual !== expected)
+      wrong.push(`${at}: ${tree.t} ${String(actual).slice(0, 80)}, expected ${String(expected).slice(0, 80)}`);
   };
   const children = (values: readonly PyValue[], trees: readonly Tree[]): void => {
     expectText(values.length, trees.length);
@@ -153,7 +201,8 @@ function compareTree(value: PyValue | undefined, tree: Tree, at: string, wrong: 
   // The manifest took layouts for their names.
   if (value instanceof Layout) return expectText(String(value), tree.v);
   // NumPy's float64 and str_ are floats and strings to Python.
-  if (value instanceof NumpyScalar && (tree.t === 'float' || tree.t === 'str')) return compareTree(value.item(), tree, at, wrong, seen);
+  if (value instanceof NumpyScalar && (tree.t === 'float' || tree.t === 'str'))
+    return compareTree(value.item(), tree, at, wrong, seen);
   switch (tree.t) {
     case 'none':
       return expectText(value, null);
@@ -182,7 +231,10 @@ function compareTree(value: PyValue | undefined, tree: Tree, at: string, wrong: 
     case 'storage':
       return expectText(value instanceof Storage ? value.key : typeof value, tree.key);
     case 'ndarray':
-      return expectText(value instanceof NdArray ? JSON.stringify(value.shape) : typeof value, JSON.stringify(tree.shape));
+      return expectText(
+        value instanceof NdArray ? JSON.stringify(value.shape) : typeof value,
+        JSON.stringify(tree.shape),
+      );
     case 'numpy_scalar':
       return expectText(value instanceof NumpyScalar ? value.dtype : typeof value, tree.dtype);
     case 'list':
@@ -196,13 +248,17 @@ function compareTree(value: PyValue | undefined, tree: Tree, at: string, wrong: 
     case 'set':
     case 'frozenset':
       expectText(value instanceof Set && value instanceof FrozenSet === (tree.t === 'frozenset'), true);
-      return children((childrenOf(value) ?? []).map(([, item]) => item), tree.items as Tree[]);
+      return children(
+        (childrenOf(value) ?? []).map(([, item]) => item),
+        tree.items as Tree[],
+      );
     case 'dict':
     case 'OrderedDict': {
       if (!(value instanceof Map)) return void wrong.push(`${at}: no Map`);
       expectText(value instanceof OrderedDict, tree.t === 'OrderedDict');
       compareItems([...(value as Map<PyValue, PyValue>)], tree.items as [Tree, Tree][], at, wrong, seen, value);
-      for (const [name, child] of tree.attrs ?? []) compareTree((value as OrderedDict).attributes?.get(name), child, joinPath(at, name), wrong, seen);
+      for (const [name, child] of tree.attrs ?? [])
+        compareTree((value as OrderedDict).attributes?.get(name), child, joinPath(at, name), wrong, seen);
       return;
     }
     case 'torch':
@@ -216,7 +272,14 @@ function compareTree(value: PyValue | undefined, tree: Tree, at: string, wrong: 
   }
 }
 
-function compareItems(actual: readonly (readonly [PyValue, PyValue])[], items: readonly [Tree, Tree][], at: string, wrong: string[], seen: Map<string, PyValue>, map?: object): void {
+function compareItems(
+  actual: readonly (readonly [PyValue, PyValue])[],
+  items: readonly [Tree, Tree][],
+  at: string,
+  wrong: string[],
+  seen: Map<string, PyValue>,
+  map?: object,
+): void {
   if (actual.length !== items.length) return void wrong.push(`${at}: ${actual.length} items, expected ${items.length}`);
   items.forEach(([key, item], i) => {
     const [ourKey, ourItem] = actual[i] as readonly [PyValue, PyValue];
@@ -231,16 +294,26 @@ function compareObject(value: PyValue, tree: Tree, at: string, wrong: string[], 
   if (value instanceof DefaultDict || value instanceof Counter) return;
   if (!(value instanceof PyObject)) return;
   const spelled = value.callable instanceof PyGlobal ? `${value.callable.module}.${value.callable.name}` : tree.class;
-  if (spelled !== tree.class && value.global !== tree.class && value.construction !== 'reconstructor' && value.construction !== 'from_type') {
+  if (
+    spelled !== tree.class &&
+    value.global !== tree.class &&
+    value.construction !== 'reconstructor' &&
+    value.construction !== 'from_type'
+  ) {
     wrong.push(`${at}: object of ${spelled}, expected ${tree.class}`);
   }
   if (tree.args && value.construction !== 'reconstructor' && value.construction !== 'from_type') {
-    if (value.args.length !== tree.args.length) wrong.push(`${at}: ${value.args.length} arguments, expected ${tree.args.length}`);
-    tree.args.forEach((child, i) => compareTree(value.args[i] as PyValue, child, joinPath(joinPath(at, '__args__'), i), wrong, seen));
+    if (value.args.length !== tree.args.length)
+      wrong.push(`${at}: ${value.args.length} arguments, expected ${tree.args.length}`);
+    tree.args.forEach((child, i) =>
+      compareTree(value.args[i] as PyValue, child, joinPath(joinPath(at, '__args__'), i), wrong, seen),
+    );
   }
-  if (tree.list) tree.list.forEach((child, i) => compareTree(value.listItems?.[i], child, joinPath(at, i), wrong, seen));
+  if (tree.list)
+    tree.list.forEach((child, i) => compareTree(value.listItems?.[i], child, joinPath(at, i), wrong, seen));
   if (tree.items) compareItems(value.dictItems ?? [], tree.items as [Tree, Tree][], at, wrong, seen);
   // The items of a dict state have their paths below the object itself.
-  if (tree.state?.t === 'dict' && value.state instanceof Map) compareItems([...(value.state as Map<PyValue, PyValue>)], tree.state.items as [Tree, Tree][], at, wrong, seen);
+  if (tree.state?.t === 'dict' && value.state instanceof Map)
+    compareItems([...(value.state as Map<PyValue, PyValue>)], tree.state.items as [Tree, Tree][], at, wrong, seen);
   else if (tree.state) compareTree(value.state, tree.state, `${at}<state>`, wrong, seen);
 }

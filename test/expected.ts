@@ -2,11 +2,22 @@
 import { createHash } from 'node:crypto';
 import type { Checkpoint } from '../lib/checkpoint';
 import { DType } from '../lib/dtype';
-import { ByteArray, Complex, Device, Layout, NdArray, NumpyScalar, type PyValue, QScheme, Size, Tuple } from '../lib/pickle/values';
+import {
+  ByteArray,
+  Complex,
+  Device,
+  Layout,
+  NdArray,
+  NumpyScalar,
+  type PyValue,
+  QScheme,
+  Size,
+  Tuple,
+} from '../lib/pickle/values';
 import { repr } from '../lib/repr';
 import { QuantizedTensor } from '../lib/tensor/quantized';
 import { SparseTensor } from '../lib/tensor/sparse';
-import { Storage } from '../lib/tensor/storage';
+import type { Storage } from '../lib/tensor/storage';
 import { Parameter, Tensor } from '../lib/tensor/tensor';
 import { type AnyTensor, walk } from '../lib/walk';
 
@@ -69,7 +80,11 @@ export class TensorComparison {
   }
 
   tensors(actual: readonly (readonly [string, AnyTensor])[], expected: readonly ExpectedTensor[]): void {
-    this.#same('paths', actual.map(([path]) => path).slice(0, 20_000), expected.map(({ path }) => path).slice(0, 20_000));
+    this.#same(
+      'paths',
+      actual.map(([path]) => path).slice(0, 20_000),
+      expected.map(({ path }) => path).slice(0, 20_000),
+    );
     if (this.wrong.length) return;
     expected.forEach((tensor, i) => this.tensor((actual[i] as readonly [string, AnyTensor])[1], tensor, tensor.path));
   }
@@ -78,9 +93,12 @@ export class TensorComparison {
     this.#same(`${at}: dtype`, actual.dtype.name, expected.dtype);
     if (expected.components) {
       if (actual instanceof Tensor) return void this.wrong.push(`${at}: strided, expected ${expected.layout}`);
-      if (expected.shape && actual instanceof SparseTensor) this.#same(`${at}: shape`, [...actual.shape], expected.shape);
-      if (expected.layout && expected.layout !== 'nested' && expected.layout !== 'strided') this.#same(`${at}: layout`, actual.layout.name, expected.layout);
-      if (typeof expected.is_coalesced === 'boolean' && actual instanceof SparseTensor) this.#same(`${at}: coalesced`, actual.isCoalesced, expected.is_coalesced);
+      if (expected.shape && actual instanceof SparseTensor)
+        this.#same(`${at}: shape`, [...actual.shape], expected.shape);
+      if (expected.layout && expected.layout !== 'nested' && expected.layout !== 'strided')
+        this.#same(`${at}: layout`, actual.layout.name, expected.layout);
+      if (typeof expected.is_coalesced === 'boolean' && actual instanceof SparseTensor)
+        this.#same(`${at}: coalesced`, actual.isCoalesced, expected.is_coalesced);
       const parts = actual.components as unknown as Record<string, Tensor>;
       const names = Object.keys(expected.components);
       this.#same(`${at}: components`, Object.keys(parts).sort(), names.map(camelCase).sort());
@@ -90,20 +108,23 @@ export class TensorComparison {
       }
       return;
     }
-    if (!(actual instanceof Tensor)) return void this.wrong.push(`${at}: ${actual.constructor.name}, expected a strided tensor`);
+    if (!(actual instanceof Tensor))
+      return void this.wrong.push(`${at}: ${actual.constructor.name}, expected a strided tensor`);
     this.#same(`${at}: shape`, [...actual.shape], expected.shape);
     this.#same(`${at}: stride`, [...actual.stride], expected.stride);
     this.#same(`${at}: storage offset`, actual.storageOffset, expected.storage_offset);
     if (this.#options.parameters !== false && expected.is_parameter !== null) {
       this.#same(`${at}: parameter`, actual instanceof Parameter, expected.is_parameter ?? false);
-      if (expected.requires_grad !== null) this.#same(`${at}: requires grad`, actual.requiresGrad, expected.requires_grad ?? false);
+      if (expected.requires_grad !== null)
+        this.#same(`${at}: requires grad`, actual.requiresGrad, expected.requires_grad ?? false);
     }
     if (expected.qscheme) this.#quantizer(actual, expected, at);
     this.#same(`${at}: meta`, actual.isMeta, expected.meta ?? false);
     if (expected.meta) return;
     const { storage } = actual;
     this.#same(`${at}: location`, storage.location, expected.device ?? expected.location);
-    if (expected.storage_nbytes !== undefined) this.#same(`${at}: storage bytes`, storage.nbytes, expected.storage_nbytes);
+    if (expected.storage_nbytes !== undefined)
+      this.#same(`${at}: storage bytes`, storage.nbytes, expected.storage_nbytes);
     this.#sharing(actual, expected, at);
     if (expected.too_large_to_hash || expected.sha256 === null || expected.sha256 === undefined) return;
     this.#same(`${at}: sha256`, sha256(actual.toBytes()), expected.sha256);
@@ -121,7 +142,8 @@ export class TensorComparison {
     const known = this.#storages.get(number);
     if (known && known !== storage) this.wrong.push(`${at}: not the Storage object of storage ${number}`);
     const other = this.#numbers.get(storage);
-    if (other !== undefined && other !== number) this.wrong.push(`${at}: the Storage object of storage ${other}, expected ${number}`);
+    if (other !== undefined && other !== number)
+      this.wrong.push(`${at}: the Storage object of storage ${other}, expected ${number}`);
     this.#storages.set(number, storage);
     this.#numbers.set(storage, number);
   }
@@ -153,7 +175,15 @@ export function arraysOf(checkpoint: Checkpoint): ExpectedArray[] {
     // NumPy swaps arrays of the other byte order when it loads them; we keep what the file says.
     const { shape, fortranOrder } = value;
     const dtype = value.dtype.replace(/^>/, '<');
-    return [{ path, dtype, shape: [...shape], fortran_order: fortranOrder, sha256: value.objects ? null : sha256(value.toBytes()) }];
+    return [
+      {
+        path,
+        dtype,
+        shape: [...shape],
+        fortran_order: fortranOrder,
+        sha256: value.objects ? null : sha256(value.toBytes()),
+      },
+    ];
   });
 }
 
@@ -164,26 +194,46 @@ export function nodes(checkpoint: Checkpoint): (readonly [path: string, value: P
 
 /** The text of a plain value of Python type `type` as manifests write it; what it is instead when it is of another. */
 export function scalarOf(value: PyValue | undefined, type: string): string {
-  const is = (condition: boolean, text: () => string): string => (condition ? text() : `${typeof value}: ${value === undefined ? 'nothing' : repr(value)}`);
+  const is = (condition: boolean, text: () => string): string =>
+    condition ? text() : `${typeof value}: ${value === undefined ? 'nothing' : repr(value)}`;
   switch (type) {
-    case 'str': return is(typeof value === 'string', () => value as string);
-    case 'bool': return is(typeof value === 'boolean', () => repr(value as boolean));
-    case 'NoneType': return is(value === null, () => 'None');
-    case 'int': return is(Number.isSafeInteger(value) || typeof value === 'bigint', () => String(value));
-    case 'float': return is(typeof value === 'number', () => floatHex(value as number));
-    case 'complex': return is(value instanceof Complex, () => repr(value as Complex));
-    case 'bytes': return is(value instanceof Uint8Array && !(value instanceof ByteArray), () => Buffer.from(value as Uint8Array).toString('hex'));
-    case 'bytearray': return is(value instanceof ByteArray, () => Buffer.from(value as ByteArray).toString('hex'));
-    case 'list': return is(Array.isArray(value) && !(value instanceof Tuple), () => repr(value as PyValue[]));
-    case 'tuple': return is(value instanceof Tuple, () => repr(value as Tuple));
-    case 'dict': return is(value instanceof Map, () => repr(value as Map<PyValue, PyValue>));
+    case 'str':
+      return is(typeof value === 'string', () => value as string);
+    case 'bool':
+      return is(typeof value === 'boolean', () => repr(value as boolean));
+    case 'NoneType':
+      return is(value === null, () => 'None');
+    case 'int':
+      return is(Number.isSafeInteger(value) || typeof value === 'bigint', () => String(value));
+    case 'float':
+      return is(typeof value === 'number', () => floatHex(value as number));
+    case 'complex':
+      return is(value instanceof Complex, () => repr(value as Complex));
+    case 'bytes':
+      return is(value instanceof Uint8Array && !(value instanceof ByteArray), () =>
+        Buffer.from(value as Uint8Array).toString('hex'),
+      );
+    case 'bytearray':
+      return is(value instanceof ByteArray, () => Buffer.from(value as ByteArray).toString('hex'));
+    case 'list':
+      return is(Array.isArray(value) && !(value instanceof Tuple), () => repr(value as PyValue[]));
+    case 'tuple':
+      return is(value instanceof Tuple, () => repr(value as Tuple));
+    case 'dict':
+      return is(value instanceof Map, () => repr(value as Map<PyValue, PyValue>));
   }
-  if (type.startsWith('numpy.')) return is(value instanceof NumpyScalar && value.dtype === type.slice(6), () => repr((value as NumpyScalar).item()));
+  if (type.startsWith('numpy.'))
+    return is(value instanceof NumpyScalar && value.dtype === type.slice(6), () => repr((value as NumpyScalar).item()));
   const Class = TORCH_CONSTANTS.get(type);
   return is(Class !== undefined && value instanceof Class, () => repr(value as PyValue));
 }
 
-const TORCH_CONSTANTS: ReadonlyMap<string, abstract new (...args: never[]) => object> = new Map<string, abstract new (...args: never[]) => object>([
+const TORCH_CONSTANTS: ReadonlyMap<string, abstract new (...args: never[]) => object> = new Map<
+  string,
+  abstract new (
+    ...args: never[]
+  ) => object
+>([
   ['dtype', DType],
   ['device', Device],
   ['layout', Layout],
@@ -203,4 +253,3 @@ export function floatHex(value: number): string {
   if (exponent === 0) return value === 0 ? `${sign}0x0.0p+0` : `${sign}0x0.${fraction}p-1022`;
   return `${sign}0x1.${fraction}p${exponent >= 1023 ? '+' : ''}${exponent - 1023}`;
 }
-

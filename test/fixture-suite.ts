@@ -3,8 +3,16 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { Checkpoint } from '../lib/checkpoint';
-import { arraysOf, type ExpectedArray, type ExpectedTensor, nodes, scalarOf, sha256, TensorComparison } from './expected';
 import { Storage } from '../lib/tensor/storage';
+import {
+  arraysOf,
+  type ExpectedArray,
+  type ExpectedTensor,
+  nodes,
+  scalarOf,
+  sha256,
+  TensorComparison,
+} from './expected';
 
 export interface Fixture {
   readonly file: string;
@@ -55,7 +63,9 @@ export function checkValues(checkpoint: Checkpoint, fixture: Fixture): void {
   );
   expect(comparison.wrong).toEqual([]);
   expect(arraysOf(checkpoint)).toEqual((fixture.numpy_arrays ?? []).map((array) => ({ sha256: null, ...array })));
-  const storages = nodes(checkpoint).flatMap(([path, value]) => (value instanceof Storage ? [{ path, storage_nbytes: value.nbytes, sha256: sha256(value.bytes()) }] : []));
+  const storages = nodes(checkpoint).flatMap(([path, value]) =>
+    value instanceof Storage ? [{ path, storage_nbytes: value.nbytes, sha256: sha256(value.bytes()) }] : [],
+  );
   expect(storages).toEqual(fixture.bare_storages ?? []);
   expect(checkpoint.info.metadata).toEqual(new Map(Object.entries(fixture.metadata ?? {})));
   const values = new Map(nodes(checkpoint));

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { open, openSync } from '../lib/load';
-import { fixturePath, fixtures, fixtureSuite, sha256 } from './fixture-suite';
+import { fixturePath, fixtureSuite, fixtures, sha256 } from './fixture-suite';
 
 test('the files are those of the manifest', () => {
   expect(fixtures.length).toBeGreaterThan(40);

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { childResult, packageMain, root } from './child';
-import { floats, py, tensor, dict, zipCheckpoint } from './container-samples';
+import { dict, floats, py, tensor, zipCheckpoint } from './container-samples';
 import { sha256 } from './expected';
 
 const folder = mkdtempSync(join(tmpdir(), 'torch-checkpoint-lifetime-'));
@@ -16,7 +16,14 @@ const MEGABYTE = 1 << 20;
 beforeAll(() => {
   const values = Float32Array.from({ length: MEGABYTE / 4 }, (_, i) => i % 1000);
   const entries = { w: tensor({ key: '0', numel: values.length }), v: tensor({ key: '1', numel: 4 }) };
-  writeFileSync(big, zipCheckpoint({ 'data.pkl': py.pickle(dict(entries)), 'data/0': new Uint8Array(values.buffer), 'data/1': floats(1, 2, 3, 4) }));
+  writeFileSync(
+    big,
+    zipCheckpoint({
+      'data.pkl': py.pickle(dict(entries)),
+      'data/0': new Uint8Array(values.buffer),
+      'data/1': floats(1, 2, 3, 4),
+    }),
+  );
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -81,9 +88,11 @@ describe.each([
 });
 
 describe('close', () => {
-  test.each([{ io: 'auto' }, { io: 'read' }] as const)('%j: what comes after is CLOSED, and closing again is nothing', async (options) => {
-    const codes = await childResult<Record<string, string>>(
-      `
+  test.each([{ io: 'auto' }, { io: 'read' }] as const)(
+    '%j: what comes after is CLOSED, and closing again is nothing',
+    async (options) => {
+      const codes = await childResult<Record<string, string>>(
+        `
       const ck = tc.openSync(${text(big)}, ${text(options)});
       const t = ck.get('w'), untouched = ck.get('v');
       t.storage.bytes();
@@ -99,12 +108,13 @@ describe('close', () => {
       };
       for (const [name, call] of Object.entries(work)) result[name] = await codeOf(call);
       return result;`,
-      GC,
-    );
-    const { root: kept, shape, ...rest } = codes;
-    expect([kept, shape]).toEqual(['kept', String(MEGABYTE / 4)]);
-    expect([...new Set(Object.values(rest))]).toEqual(['CLOSED']);
-  });
+        GC,
+      );
+      const { root: kept, shape, ...rest } = codes;
+      expect([kept, shape]).toEqual(['kept', String(MEGABYTE / 4)]);
+      expect([...new Set(Object.values(rest))]).toEqual(['CLOSED']);
+    },
+  );
 
   test('views become empty and a read of them is undefined, never a crash', async () => {
     const lengths = await childResult<(number | null)[]>(
@@ -182,39 +192,53 @@ describe('a file that changes', () => {
     for (const [name, call] of Object.entries(work)) result[name] = await codeOf(call);
     return result;`;
 
-  test.each([{ io: 'mmap' }, { io: 'read' }] as const)('cut short after opening, %j: TRUNCATED from everything, not a signal', async (options) => {
-    const codes = await childResult<Record<string, string>>(damage('fs.truncateSync(path, 4096);', options, ''), { args: [copyOf(big)] });
-    expect(Object.keys(codes)).toHaveLength(9);
-    expect(new Set(Object.values(codes))).toEqual(new Set(['TRUNCATED']));
-  });
+  test.each([{ io: 'mmap' }, { io: 'read' }] as const)(
+    'cut short after opening, %j: TRUNCATED from everything, not a signal',
+    async (options) => {
+      const codes = await childResult<Record<string, string>>(damage('fs.truncateSync(path, 4096);', options, ''), {
+        args: [copyOf(big)],
+      });
+      expect(Object.keys(codes)).toHaveLength(9);
+      expect(new Set(Object.values(codes))).toEqual(new Set(['TRUNCATED']));
+    },
+  );
 
   test('cut to nothing', async () => {
-    const codes = await childResult<Record<string, string>>(damage('fs.truncateSync(path, 0);', { io: 'mmap' }, ''), { args: [copyOf(big)] });
+    const codes = await childResult<Record<string, string>>(damage('fs.truncateSync(path, 0);', { io: 'mmap' }, ''), {
+      args: [copyOf(big)],
+    });
     expect(new Set(Object.values(codes))).toEqual(new Set(['TRUNCATED']));
   });
 
   test('cut short after a view was made: native calls still give TRUNCATED', async () => {
-    const codes = await childResult<Record<string, string>>(damage('t.storage.bytes(); fs.truncateSync(path, 4096);', { io: 'mmap' }, ''), { args: [copyOf(big)] });
+    const codes = await childResult<Record<string, string>>(
+      damage('t.storage.bytes(); fs.truncateSync(path, 4096);', { io: 'mmap' }, ''),
+      { args: [copyOf(big)] },
+    );
     expect(new Set(Object.values(codes))).toEqual(new Set(['TRUNCATED']));
   });
 
-  test.each([{ io: 'mmap' }, { io: 'read' }] as const)('replaced by rename, %j: the opened one is read on', async (options) => {
-    const path = copyOf(big);
-    const values = await childResult<number[]>(
-      `
+  test.each([{ io: 'mmap' }, { io: 'read' }] as const)(
+    'replaced by rename, %j: the opened one is read on',
+    async (options) => {
+      const path = copyOf(big);
+      const values = await childResult<number[]>(
+        `
       const path = process.argv[1];
       const ck = await tc.open(path, ${text(options)});
       fs.copyFileSync(${text(small)}, path + '.new');
       fs.renameSync(path + '.new', path);
       return [...ck.get('w').toFloat32Array().subarray(998, 1002), (await ck.verify()).ok ? 1 : 0];`,
-      { args: [path] },
-    );
-    expect(values).toEqual([998, 999, 0, 1, 1]);
-  });
+        { args: [path] },
+      );
+      expect(values).toEqual([998, 999, 0, 1, 1]);
+    },
+  );
 });
 
 describe('worker threads', () => {
-  const worker = (body: string): string => text(`
+  const worker = (body: string): string =>
+    text(`
     const { parentPort } = require('node:worker_threads');
     const tc = require(${text(packageMain)});
     ${body}`);

@@ -10,7 +10,9 @@ import { dict, floats, legacyCheckpoint, py, tensor, zipCheckpoint } from './con
 
 /** One tensor on each location, all of the same four numbers. */
 function saved(...locations: string[]): Uint8Array {
-  const entries = Object.fromEntries(locations.map((location, i) => [`t${i}`, tensor({ key: String(i), numel: 4, location })]));
+  const entries = Object.fromEntries(
+    locations.map((location, i) => [`t${i}`, tensor({ key: String(i), numel: 4, location })]),
+  );
   const records = Object.fromEntries(locations.map((_location, i) => [`data/${i}`, floats(1, 2, 3, 4)]));
   return zipCheckpoint({ 'data.pkl': py.pickle(dict(entries)), ...records });
 }
@@ -33,14 +35,18 @@ function failure(location: string, mapLocation?: MapLocation): string {
   throw new Error('it was placed');
 }
 
-const CPU = "If you are running on a CPU-only machine, please use torch.load with map_location=torch.device('cpu') to map your storages to the CPU.";
+const CPU =
+  "If you are running on a CPU-only machine, please use torch.load with map_location=torch.device('cpu') to map your storages to the CPU.";
 
 describe('forms', () => {
   test('none: the CPU stays, another device is an error and never a silent move', () => {
     expect(locations(saved('cpu'), {})).toEqual(['cpu']);
-    expect(failure('cuda:0')).toContain(`Attempting to deserialize object on a CUDA device but torch.cuda.is_available() is False. ${CPU}`);
+    expect(failure('cuda:0')).toContain(
+      `Attempting to deserialize object on a CUDA device but torch.cuda.is_available() is False. ${CPU}`,
+    );
   });
-  test('a string, for every tag', () => expect(locations(saved('cpu', 'cuda:0', 'foo'), { mapLocation: 'cpu' })).toEqual(['cpu', 'cpu', 'cpu']));
+  test('a string, for every tag', () =>
+    expect(locations(saved('cpu', 'cuda:0', 'foo'), { mapLocation: 'cpu' })).toEqual(['cpu', 'cpu', 'cpu']));
   test('a Device', () => expect(locations(saved('cuda:3'), { mapLocation: new Device('cpu') })).toEqual(['cpu']));
   test('a Map and an object; what they do not name falls through', () => {
     expect(locations(saved('cuda:0', 'cpu'), { mapLocation: new Map([['cuda:0', 'cpu']]) })).toEqual(['cpu', 'cpu']);
@@ -56,7 +62,11 @@ describe('forms', () => {
   });
   test('a function is called once per storage in order of first use, with the storage on the CPU', () => {
     const calls: [key: string, at: string, tag: string, nbytes: number][] = [];
-    const entries = { a: tensor({ key: '1', numel: 4, location: 'cuda:1' }), b: tensor({ key: '0', numel: 4, location: 'cuda:0' }), c: tensor({ key: '1', numel: 4, location: 'cuda:1' }) };
+    const entries = {
+      a: tensor({ key: '1', numel: 4, location: 'cuda:1' }),
+      b: tensor({ key: '0', numel: 4, location: 'cuda:0' }),
+      c: tensor({ key: '1', numel: 4, location: 'cuda:1' }),
+    };
     const bytes = zipCheckpoint({ 'data.pkl': py.pickle(dict(entries)), 'data/1': floats(5, 6, 7, 8) });
     const root = loadSync(bytes, {
       mapLocation(storage, location) {
@@ -64,7 +74,10 @@ describe('forms', () => {
         return storage;
       },
     }) as Map<string, Tensor>;
-    expect(calls).toEqual([['1', 'cpu', 'cuda:1', 16], ['0', 'cpu', 'cuda:0', 16]]);
+    expect(calls).toEqual([
+      ['1', 'cpu', 'cuda:1', 16],
+      ['0', 'cpu', 'cuda:0', 16],
+    ]);
     expect(root.get('a')?.storage).toBe(root.get('c')?.storage);
   });
   test('null and undefined from a function mean the default; what it returns is used as it is', () => {
@@ -75,11 +88,19 @@ describe('forms', () => {
     expect(() => loadSync(saved('cpu'), { mapLocation: (() => 'cpu') as unknown as MapLocation })).toThrow(TypeError);
   });
   test('anything else is taken for a function, as in PyTorch', () => {
-    expect(() => loadSync(saved('cpu'), { mapLocation: 5 as unknown as MapLocation })).toThrow(new TypeError("'int' object is not callable"));
+    expect(() => loadSync(saved('cpu'), { mapLocation: 5 as unknown as MapLocation })).toThrow(
+      new TypeError("'int' object is not callable"),
+    );
   });
-  test('an error of the function is the caller\'s own', () => {
+  test("an error of the function is the caller's own", () => {
     const own = new Error('mine');
-    expect(() => loadSync(saved('cpu'), { mapLocation() { throw own; } })).toThrow(own);
+    expect(() =>
+      loadSync(saved('cpu'), {
+        mapLocation() {
+          throw own;
+        },
+      }),
+    ).toThrow(own);
   });
 });
 
@@ -105,14 +126,17 @@ describe('texts', () => {
 });
 
 test('open places nothing unless asked', () => {
-  const tags = (options: LoadOptions) => [...openSync(saved('cuda:0', 'weird', 'cpu'), options).tensors()].map(([, t]) => (t as Tensor).storage.location);
+  const tags = (options: LoadOptions) =>
+    [...openSync(saved('cuda:0', 'weird', 'cpu'), options).tensors()].map(([, t]) => (t as Tensor).storage.location);
   expect(tags({})).toEqual(['cuda:0', 'weird', 'cpu']);
   expect(tags({ mapLocation: 'cpu' })).toEqual(['cpu', 'cpu', 'cpu']);
   expect([...(openSync(saved('cuda:0')).get('t0') as Tensor).toFloat32Array()]).toEqual([1, 2, 3, 4]);
 });
 
 test('legacy streams are placed by the same rules', () => {
-  const bytes = legacyCheckpoint(dict({ w: tensor({ key: '7', numel: 2, location: 'cuda:1' }) }), [{ key: '7', numel: 2, bytes: floats(1, 2) }]);
+  const bytes = legacyCheckpoint(dict({ w: tensor({ key: '7', numel: 2, location: 'cuda:1' }) }), [
+    { key: '7', numel: 2, bytes: floats(1, 2) },
+  ]);
   expect(() => loadSync(bytes)).toThrow('torch.cuda.is_available() is False');
   const w = (loadSync(bytes, { mapLocation: { 'cuda:1': 'cpu' } }) as Map<string, Tensor>).get('w') as Tensor;
   expect([w.storage.location, ...w.toFloat32Array()]).toEqual(['cpu', 1, 2]);
@@ -132,7 +156,11 @@ describe('registerDevice', () => {
 
   test('the lowest priority that answers wins; built-in devices keep theirs', () => {
     const log: string[] = [];
-    const remove = [registerDevice(fake('npu', 30, log)), registerDevice(fake('npu-late', 40, log)), registerDevice(fake('silent', 5, log))];
+    const remove = [
+      registerDevice(fake('npu', 30, log)),
+      registerDevice(fake('npu-late', 40, log)),
+      registerDevice(fake('silent', 5, log)),
+    ];
     try {
       expect(locations(saved('npu:1'), {})).toEqual(['npu:1']);
       expect(log).toEqual(['silent', 'npu']);
@@ -144,7 +172,14 @@ describe('registerDevice', () => {
   });
 
   test('an error of a device goes to the caller', () => {
-    const remove = registerDevice({ tag: 'bad', priority: 1, tagOf: () => null, restore: () => { throw new RangeError('no such card'); } });
+    const remove = registerDevice({
+      tag: 'bad',
+      priority: 1,
+      tagOf: () => null,
+      restore: () => {
+        throw new RangeError('no such card');
+      },
+    });
     try {
       expect(() => loadSync(saved('cpu'))).toThrow(new RangeError('no such card'));
     } finally {
@@ -153,7 +188,9 @@ describe('registerDevice', () => {
   });
 
   test('what is no device is a TypeError', () => {
-    expect(() => registerDevice({ tag: 'x', priority: Number.NaN, tagOf: () => null, restore: () => null })).toThrow(TypeError);
+    expect(() => registerDevice({ tag: 'x', priority: Number.NaN, tagOf: () => null, restore: () => null })).toThrow(
+      TypeError,
+    );
     expect(() => registerDevice({ tag: 'x' } as unknown as DeviceBackend)).toThrow(TypeError);
   });
 });

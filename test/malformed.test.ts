@@ -123,7 +123,10 @@ test('random damage to every fixture', () => {
 
 test('pickle opcodes in random order', () => {
   const next = random(7);
-  const opcodes = Buffer.from('(.012FIJKLMNQRSTUVX]a}ebcdGghijlopqrstu)\x80\x81\x85\x86\x87\x88\x89\x8a\x8b\x8c\x8f\x90\x91\x92\x93\x94\x95BC', 'latin1');
+  const opcodes = Buffer.from(
+    '(.012FIJKLMNQRSTUVX]a}ebcdGghijlopqrstu)\x80\x81\x85\x86\x87\x88\x89\x8a\x8b\x8c\x8f\x90\x91\x92\x93\x94\x95BC',
+    'latin1',
+  );
   let loaded = 0;
   for (let round = 0; round < 20_000; round++) {
     const length = 3 + next(40);

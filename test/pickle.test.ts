@@ -102,13 +102,16 @@ describe('opcodes', () => {
     ['FRAME', `\x80\x04\x95${u64(99)}N`, null],
     ['STOP', 'N', null],
   ];
-  test.each(rows.map(([op, pickle, value]) => ({ op, pickle, value, shown: JSON.stringify(pickle) })))('$op $shown', ({ op, pickle, value }) => {
-    const code = Op[op as keyof typeof Op];
-    expect(bytesOf(pickle, '.')).toContain(code);
-    const found = run(pickle);
-    expect(found).toEqual(value);
-    expect(Object.getPrototypeOf(Object(found))).toBe(Object.getPrototypeOf(Object(value)));
-  });
+  test.each(rows.map(([op, pickle, value]) => ({ op, pickle, value, shown: JSON.stringify(pickle) })))(
+    '$op $shown',
+    ({ op, pickle, value }) => {
+      const code = Op[op as keyof typeof Op];
+      expect(bytesOf(pickle, '.')).toContain(code);
+      const found = run(pickle);
+      expect(found).toEqual(value);
+      expect(Object.getPrototypeOf(Object(found))).toBe(Object.getPrototypeOf(Object(value)));
+    },
+  );
 
   const calls: [op: keyof typeof Op, pickle: string, construction: string, args: PyValue[], state?: PyValue][] = [
     ['REDUCE', 'cm\nf\nK\x01\x85R', 'reduce', [1]],
@@ -123,13 +126,23 @@ describe('opcodes', () => {
   test.each(calls)('%s %j', (_op, pickle, construction, args, state) => {
     const object = run(pickle) as PyObject;
     expect(object).toBeInstanceOf(PyObject);
-    expect([object.global, object.construction, [...object.args], object.state]).toEqual(['m.f', construction, args, state]);
+    expect([object.global, object.construction, [...object.args], object.state]).toEqual([
+      'm.f',
+      construction,
+      args,
+      state,
+    ]);
     if (construction === 'newobj_ex') expect(object.kwargs).toEqual(map(['k', 2]));
   });
 
   test('a global alone is a name', () => {
     const found = run('c__builtin__\nlong\n') as PyGlobal;
-    expect([found instanceof PyGlobal, found.module, found.name, found.global]).toEqual([true, '__builtin__', 'long', 'builtins.int']);
+    expect([found instanceof PyGlobal, found.module, found.name, found.global]).toEqual([
+      true,
+      '__builtin__',
+      'long',
+      'builtins.int',
+    ]);
   });
 
   test('BINPERSID and PERSID', () => {
@@ -142,16 +155,29 @@ describe('opcodes', () => {
   test.each(['\x82\x01', '\x83\x01\x00', `\x84${u32(1)}`])('EXT %j needs a registry that nobody has', (pickle) => {
     expect(failure(pickle).message).toContain('extension registry');
   });
-  test.each(['\x97', 'C\x00\x98'])('out-of-band %j has no buffers', (pickle) => expect(failure(pickle).message).toContain('buffers kept outside'));
+  test.each(['\x97', 'C\x00\x98'])('out-of-band %j has no buffers', (pickle) =>
+    expect(failure(pickle).message).toContain('buffers kept outside'),
+  );
 
   test('every opcode of the table stands in a test here', () => {
-    const tested = new Set<string>([...rows.map(([op]) => op), ...calls.map(([op]) => op), 'PERSID', 'BINPERSID', 'EXT1', 'EXT2', 'EXT4', 'NEXT_BUFFER', 'READONLY_BUFFER']);
+    const tested = new Set<string>([
+      ...rows.map(([op]) => op),
+      ...calls.map(([op]) => op),
+      'PERSID',
+      'BINPERSID',
+      'EXT1',
+      'EXT2',
+      'EXT4',
+      'NEXT_BUFFER',
+      'READONLY_BUFFER',
+    ]);
     expect(Object.keys(Op).filter((name) => Number.isNaN(Number(name)) && !tested.has(name))).toEqual([]);
   });
   test('every other byte is an unknown opcode', () => {
     const known = new Set(Object.values(Op));
     for (let code = 0; code < 256; code++) {
-      if (!known.has(code)) expect(failure(bytesOf('N', [code])).message).toContain(`unknown opcode 0x${code.toString(16)}`);
+      if (!known.has(code))
+        expect(failure(bytesOf('N', [code])).message).toContain(`unknown opcode 0x${code.toString(16)}`);
     }
   });
 });
@@ -226,7 +252,8 @@ describe('budgets', () => {
     over(`]${'Na'.repeat(10)}`, { maxOpcodes: 20 });
     expect(run(`]${'Na'.repeat(10)}`, { limits: { maxOpcodes: 22 } })).toHaveLength(10);
   });
-  test('memo entries', () => over(Array.from({ length: 11 }, (_, i) => `Nq${String.fromCharCode(i)}`).join(''), { maxMemoEntries: 10 }));
+  test('memo entries', () =>
+    over(Array.from({ length: 11 }, (_, i) => `Nq${String.fromCharCode(i)}`).join(''), { maxMemoEntries: 10 }));
   test('stack and marks', () => {
     over('N'.repeat(11), { maxStackDepth: 10 });
     over('('.repeat(11), { maxStackDepth: 10 });
@@ -237,7 +264,10 @@ describe('budgets', () => {
     over(`L${'9'.repeat(21)}L\n`, { maxIntegerBytes: 10 });
   });
   test('bytes of the pickle', () => {
-    expect(failure(`]${'Na'.repeat(100)}`, { limits: { maxPickleBytes: 100 } })).toMatchObject({ code: 'LIMIT_EXCEEDED', record: 'data.pkl' });
+    expect(failure(`]${'Na'.repeat(100)}`, { limits: { maxPickleBytes: 100 } })).toMatchObject({
+      code: 'LIMIT_EXCEEDED',
+      record: 'data.pkl',
+    });
   });
   test('a wild memo index costs nothing', () => {
     const before = process.memoryUsage().rss;
@@ -245,7 +275,13 @@ describe('budgets', () => {
     expect(process.memoryUsage().rss - before).toBeLessThan(64 << 20);
   });
   test('a length beyond the pickle is no allocation', () => {
-    for (const pickle of [`X${u32(0x7fffffff)}a`, `B${u32(0xffffffff)}a`, `T${u32(0x7fffffff)}a`, `\x8e${u32(0)}${u32(1)}a`, `\x96${u32(0)}${u32(1)}`]) {
+    for (const pickle of [
+      `X${u32(0x7fffffff)}a`,
+      `B${u32(0xffffffff)}a`,
+      `T${u32(0x7fffffff)}a`,
+      `\x8e${u32(0)}${u32(1)}a`,
+      `\x96${u32(0)}${u32(1)}`,
+    ]) {
       expect(failure(pickle).code).toBe('PICKLE_CORRUPT');
     }
   });

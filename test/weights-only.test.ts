@@ -16,10 +16,12 @@ function refusal(pickle: Uint8Array, options: LoadOptions = {}): string {
   throw new Error('it was accepted');
 }
 
-const call = (module: string, name: string, ...args: (string | Uint8Array)[]): Buffer => bytesOf(py.global(module, name), py.tuple(...args), 'R');
+const call = (module: string, name: string, ...args: (string | Uint8Array)[]): Buffer =>
+  bytesOf(py.global(module, name), py.tuple(...args), 'R');
 
 describe("PyTorch's messages", () => {
-  const UNSAFE = 'In PyTorch 2.6, we changed the default value of the `weights_only` argument in `torch.load` from `False` to `True`.';
+  const UNSAFE =
+    'In PyTorch 2.6, we changed the default value of the `weights_only` argument in `torch.load` from `False` to `True`.';
   const cases: Record<string, [pickle: Uint8Array, text: string]> = {
     'a global beyond the list': [
       py.pickle(call('argparse', 'Namespace')),
@@ -27,17 +29,35 @@ describe("PyTorch's messages", () => {
         'Please use `torch.serialization.add_safe_globals([argparse.Namespace])` or the `torch.serialization.safe_globals([argparse.Namespace])` ' +
         'context manager to allowlist this global if you trust this class/function.',
     ],
-    'a builtin, in Python 3 names': [py.pickle(call('__builtin__', 'getattr')), 'GLOBAL builtins.getattr was not an allowed global by default. Please use `torch.serialization.add_safe_globals([getattr])`'],
-    'a blocked module': [py.pickle(call('os', 'system')), 'Trying to load unsupported GLOBAL os.system whose module os is blocked.'],
-    'nested jagged tensors': [py.pickle(call('torch.nested._internal.nested_tensor', 'x')), '``torch.nested`` and ``torch._dynamo`` must be imported to load nested jagged tensors (NJTs)'],
-    DTensor: [py.pickle(call('torch.distributed.tensor._api', 'DTensor')), '``torch.distributed.tensor`` must be imported to load DTensors'],
+    'a builtin, by its bare name': [
+      py.pickle(call('__builtin__', 'getattr')),
+      'GLOBAL getattr was not an allowed global by default. Please use `torch.serialization.add_safe_globals([getattr])`',
+    ],
+    'a blocked module': [
+      py.pickle(call('os', 'system')),
+      'Trying to load unsupported GLOBAL os.system whose module os is blocked.',
+    ],
+    'nested jagged tensors': [
+      py.pickle(call('torch.nested._internal.nested_tensor', 'x')),
+      '``torch.nested`` and ``torch._dynamo`` must be imported to load nested jagged tensors (NJTs)',
+    ],
+    DTensor: [
+      py.pickle(call('torch.distributed.tensor._api', 'DTensor')),
+      '``torch.distributed.tensor`` must be imported to load DTensors',
+    ],
     'an opcode of protocol 4': [bytesOf('\x80\x04\x95', Buffer.alloc(8), 'N.'), 'Unsupported operand 149'],
     'a big integer': [bytesOf('\x80\x02\x8b', [1, 0, 0, 0, 5], '.'), 'Unsupported operand 139'],
     'an instance of protocol 0': [bytesOf('(iargparse\nNamespace\n.'), 'Unsupported operand 105'],
-    'a state for a dict': [py.pickle(bytesOf('}}b')), 'Can only build Tensor, Parameter, OrderedDict or types allowlisted via `add_safe_globals`, but got'],
+    'a state for a dict': [
+      py.pickle(bytesOf('}}b')),
+      'Can only build Tensor, Parameter, OrderedDict or types allowlisted via `add_safe_globals`, but got',
+    ],
     'an item appended to a dict': [py.pickle(bytesOf('}Na')), 'Can only append to lists, but got'],
     'items appended to a dict': [py.pickle(bytesOf('}(NNe')), 'Can only extend lists, but got'],
-    'an item set in a list': [py.pickle(bytesOf(']NNs')), 'Can only SETITEM for dict, collections.OrderedDict, collections.Counter, but got'],
+    'an item set in a list': [
+      py.pickle(bytesOf(']NNs')),
+      'Can only SETITEM for dict, collections.OrderedDict, collections.Counter, but got',
+    ],
   };
   for (const [name, [pickle, text]] of Object.entries(cases)) {
     test(name, () => {
@@ -51,11 +71,16 @@ describe("PyTorch's messages", () => {
 
 test('safeGlobals allows single globals, and does nothing else', () => {
   const pickle = py.pickle(call('argparse', 'Namespace'));
-  const checkpoint = openSync(zipCheckpoint({ 'data.pkl': pickle }), { weightsOnly: true, safeGlobals: ['argparse.Namespace'] });
+  const checkpoint = openSync(zipCheckpoint({ 'data.pkl': pickle }), {
+    weightsOnly: true,
+    safeGlobals: ['argparse.Namespace'],
+  });
   expect((checkpoint.root as PyObject).global).toBe('argparse.Namespace');
   expect(refusal(pickle, { safeGlobals: ['argparse.Other'] })).toContain('argparse.Namespace');
   // Blocked modules stay blocked whatever the list says.
-  expect(refusal(py.pickle(call('os', 'system')), { safeGlobals: ['os.system'] })).toContain('whose module os is blocked');
+  expect(refusal(py.pickle(call('os', 'system')), { safeGlobals: ['os.system'] })).toContain(
+    'whose module os is blocked',
+  );
 });
 
 test('a state dict passes, with bytes, sets and the rest of the list', () => {
@@ -67,15 +92,22 @@ test('a state dict passes, with bytes, sets and the rest of the list', () => {
     device: call('torch', 'device', py.text('cuda'), py.int(1)),
     dtype: bytesOf(py.global('torch', 'bfloat16')),
   };
-  const root = openSync(zipCheckpoint({ 'data.pkl': py.pickle(dict(values)) }), { weightsOnly: true }).root as Map<string, unknown>;
+  const root = openSync(zipCheckpoint({ 'data.pkl': py.pickle(dict(values)) }), { weightsOnly: true }).root as Map<
+    string,
+    unknown
+  >;
   expect([...root.keys()]).toEqual(Object.keys(values));
   expect([String(root.get('device')), String(root.get('dtype'))]).toEqual(['cuda:1', 'torch.bfloat16']);
 });
 
 test('TorchScript and tar are refused as a whole', () => {
   const open = (file: string) => () => openSync(fixturePath(file), { weightsOnly: true });
-  expect(open('torchscript-float32-mlp.pt')).toThrow('Cannot use ``weights_only=True`` with TorchScript archives passed to ``torch.load``.');
-  expect(open('tar-mixed-views.pt')).toThrow('Cannot use ``weights_only=True`` with files saved in the legacy .tar format.');
+  expect(open('torchscript-float32-mlp.pt')).toThrow(
+    'Cannot use ``weights_only=True`` with TorchScript archives passed to ``torch.load``.',
+  );
+  expect(open('tar-mixed-views.pt')).toThrow(
+    'Cannot use ``weights_only=True`` with files saved in the legacy .tar format.',
+  );
 });
 
 test('fixtures: tensors, parameters and plain data pass, objects do not', () => {

@@ -5,7 +5,7 @@ import { globMatcher } from './glob';
 import { addCommonOptions, wholeNumber } from './options';
 import { type CommonOptions, EXIT, type ExitCode, type Run, runCommand } from './outcome';
 import { type Column, printTable } from './table';
-import { grouped, humanBytes, jsonText, printable, shorten } from './text';
+import { grouped, humanBytes, jsonText, printable, shorten, wrapAtCommas } from './text';
 
 interface Options extends CommonOptions {
   limit?: number;
@@ -90,7 +90,7 @@ function dtypeText({ dtype, layout }: TensorFacts): string {
 async function print(inspection: Inspection, tensors: readonly TensorFacts[], limit: number, maxValues: number, { out }: Run): Promise<void> {
   const { width } = out;
   for (const warning of inspection.warnings) await out.line(out.paint(warning.startsWith('UNSAFE') ? 'red' : 'yellow', `! ${printable(warning)}`));
-  for (const line of headLines(inspection)) await out.line(shorten(line, width));
+  for (const line of headLines(inspection)) for (const part of wrapAtCommas(line, width)) await out.line(shorten(part, width));
   if (tensors.length > 0) {
     await out.line();
     const shown = tensors.slice(0, limit);
@@ -128,6 +128,6 @@ function* headLines(inspection: Inspection): Generator<string> {
   const listed = dtypes.length > 0 ? ` (${dtypes.join(', ')})` : '';
   yield `${grouped(count)} ${count === 1 ? 'tensor' : 'tensors'}${listed}, ${grouped(inspection.parameters)} elements, ${humanBytes(inspection.tensorBytes)}`;
   if (inspection.unreachableBytes > 0) yield `${humanBytes(inspection.unreachableBytes)} of ${humanBytes(inspection.storageBytes)} of storages are reached by no tensor`;
-  if (inspection.aliases.length > 0) yield `${grouped(inspection.aliases.length)} storages are shared by several tensors`;
+  if (inspection.aliases.length > 0) yield inspection.aliases.length === 1 ? '1 storage is shared by several tensors' : `${grouped(inspection.aliases.length)} storages are shared by several tensors`;
   for (const [key, value] of Object.entries(inspection.metadata).slice(0, 20)) yield `metadata ${printable(key)}: ${printable(value.slice(0, 200))}`;
 }

@@ -63,6 +63,19 @@ function take(characters: readonly string[], columns: number, reversed = false):
   return (reversed ? taken.reverse() : taken).join('');
 }
 
+/** Lines of at most `columns` where commas allow; the later ones are indented. */
+export function wrapAtCommas(text: string, columns: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const part of text.split(/(?<=,) /)) {
+    if (line !== '' && columnsOf(line) + 1 + columnsOf(part) > columns) {
+      lines.push(line);
+      line = `  ${part}`;
+    } else line = line === '' ? part : `${line} ${part}`;
+  }
+  return [...lines, line];
+}
+
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 
 /** `1.5 MiB`; bytes are exact. */

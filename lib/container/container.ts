@@ -10,6 +10,7 @@ import type { ByteSource } from '../source/byte-source';
 import type { Storage } from '../tensor/storage';
 import type { NameDigits } from './serialization-id';
 
+/** The containers that checkpoints come in. */
 export type Format = 'zip' | 'legacy' | 'tar' | 'torchscript' | 'safetensors' | 'pickle';
 
 /** One named run of bytes of a container. */

@@ -23,6 +23,7 @@ const U32_MAX = 0xffffffff;
 const PADDING_ID = 0x4246;
 const PADDING_BYTE = 0x5a;
 const ZIP64_ID = 0x0001;
+const MAX_EXTRA_BYTES = 0xffff;
 
 export interface ZipRecord {
   /** Without the archive name. */
@@ -124,7 +125,9 @@ function zip64Bytes(byteLength: number, headerOffset: number): number {
 
 function padding(nameBytes: number, byteLength: number, headerOffset: number, alignment: number): number {
   const start = headerOffset + LOCAL_HEADER_BYTES + nameBytes + 4 + zip64Bytes(byteLength, headerOffset);
-  return (alignment - (start % alignment)) % alignment;
+  const pad = (alignment - (start % alignment)) % alignment;
+  // The whole extra field is counted in 16 bits: where that is too little, the payload starts 64 bytes early.
+  return pad + 4 + zip64Bytes(byteLength, headerOffset) > MAX_EXTRA_BYTES ? pad - 64 : pad;
 }
 
 function zip64Extra(byteLength: number, headerOffset: number, storedLength: number): Buffer {

@@ -47,12 +47,21 @@ function parseRule(rule: string): (name: string) => string {
 
 /** Parts between delimiters; one behind a backslash is a character like any other. */
 function splitAt(text: string, delimiter: string): string[] {
-  const parts = [''];
+  const parts: string[] = [];
+  let part = '';
   for (let i = 0; i < text.length; i++) {
-    if (text[i] === '\\' && text[i + 1] === delimiter) parts[parts.length - 1] += text[++i];
-    else if (text[i] === '\\' && i + 1 < text.length) parts[parts.length - 1] += `\\${text[++i]}`;
-    else if (text[i] === delimiter) parts.push('');
-    else parts[parts.length - 1] += text[i];
+    const character = text[i] as string;
+    const next = text[i + 1];
+    if (character === '\\' && next !== undefined) {
+      part += next === delimiter ? next : character + next;
+      i++;
+    } else if (character === delimiter) {
+      parts.push(part);
+      part = '';
+    } else {
+      part += character;
+    }
   }
+  parts.push(part);
   return parts;
 }

@@ -1,6 +1,7 @@
 /** What a target is: it looks at the tensors that were chosen, decides everything about its files, and then writes them. */
 import type { SinkCounts } from '../sink/record-sink';
 import type { OnProgress } from '../source/progress';
+import type { MapLocation } from '../location';
 import type { SaveTarget } from '../save';
 import type { Encoding } from './elements';
 import type { AliasPolicy } from './aliases';
@@ -26,6 +27,8 @@ export interface TargetOptions {
   readonly maxShardBytes: number | undefined;
   /** `config.json` of the model, parsed. */
   readonly config: ReadonlyMap<string, unknown> | undefined;
+  /** Where storages go, for targets that say where they are. */
+  readonly mapLocation: MapLocation | undefined;
   /** First part of the names of files: `model` of `model.safetensors`. */
   readonly stem: string;
 }
@@ -42,6 +45,8 @@ export interface PlannedFile {
   /** Exact, but of .pt an estimate until it is written. */
   readonly bytes: number;
   write(output: SaveTarget, options: WriteOptions): Promise<SinkCounts & { bytes: number }>;
+  /** Reads the written file again and compares it with what it was made from. Throws CRC_MISMATCH. */
+  verify(path: string, signal: AbortSignal | undefined): Promise<void>;
 }
 
 export interface Plan {
@@ -59,5 +64,7 @@ export interface Target {
   readonly name: TargetName;
   /** Extensions of file names, the first is the usual one. */
   readonly extensions: readonly string[];
+  /** Whether such a file can be converted again. */
+  readonly readable: boolean;
   plan(choice: Choice, options: TargetOptions): Plan | Promise<Plan>;
 }

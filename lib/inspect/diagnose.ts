@@ -20,7 +20,7 @@ export interface Diagnosis {
   readonly kind: string;
   readonly message: string;
   readonly hint?: string;
-  /** Size of the whole file in bytes, where the part that is here tells. */
+  /** Size of the whole file in bytes, where the part that is here tells; of a zip that was cut, the least it can be. */
   readonly expectedSize?: number;
 }
 
@@ -161,7 +161,7 @@ function endsInZeros(bytes: ByteSource): boolean {
   return bytes.read(bytes.byteLength - TAIL_BYTES, TAIL_BYTES).every((byte) => byte === 0);
 }
 
-/** safetensors say their size at the beginning; legacy streams once their pickles are read. */
+/** safetensors say their size at the beginning; legacy streams once their pickles are read; zips by their records. */
 function expectedSizeOf(error: CheckpointError, bytes: ByteSource, head: Uint8Array): number | undefined {
   const headerBytes = safetensorsHeaderLength(head, DEFAULT_LIMITS.maxHeaderBytes);
   if (headerBytes !== undefined && !isZip(head)) {
@@ -173,5 +173,7 @@ function expectedSizeOf(error: CheckpointError, bytes: ByteSource, head: Uint8Ar
     }
   }
   const stated = /It has \d+ bytes of (\d{1,15})\b/.exec(error.message)?.[1];
-  return stated === undefined ? undefined : Number(stated);
+  if (stated !== undefined) return Number(stated);
+  const missing = /at least (\d{1,15}) more bytes expected/.exec(error.message)?.[1];
+  return missing === undefined ? undefined : bytes.byteLength + Number(missing);
 }

@@ -35,7 +35,7 @@ const FORMATS: readonly string[] = ['.npy', '.bin'];
 export async function extract(source: CheckpointSource, path: string, output: string, options: ExtractOptions = {}): Promise<ExtractReport> {
   const format = extname(output).toLowerCase();
   if (!FORMATS.includes(format)) throw new TypeError(`cannot extract to "${output}": the name must end in ${FORMATS.join(' or ')}`);
-  const checkpoint = await open(source, { ...options, unsafeGlobals: 'inert' });
+  const checkpoint = await open(source, { io: 'read', ...options, unsafeGlobals: 'inert' });
   try {
     const value = findValue(checkpoint, path, typeof source === 'string' ? source : undefined);
     const parts = value instanceof NdArray ? arrayParts(value, format) : value instanceof Tensor ? tensorParts(await atHand(value), format) : undefined;

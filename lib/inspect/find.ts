@@ -35,9 +35,15 @@ function nearPaths(checkpoint: Checkpoint, path: string): string[] {
     if (text === '') continue;
     // The same letters in another case, a missing prefix, a part of it, or at least the same end.
     const score = text === wanted ? 0 : text.endsWith(wanted) || wanted.endsWith(text) ? 1 : text.includes(wanted) ? 2 : last.length > 2 && text.endsWith(last) ? 3 : 4;
-    if (score < 4) found.push([score, candidate]);
+    if (score < 4) found.push([score - commonPrefix(text, wanted) / (wanted.length + 1), candidate]);
   }
   return found.sort((a, b) => a[0] - b[0]).slice(0, MAX_SUGGESTIONS).map(([, candidate]) => candidate);
+}
+
+function commonPrefix(a: string, b: string): number {
+  let length = 0;
+  while (length < a.length && length < b.length && a[length] === b[length]) length++;
+  return length;
 }
 
 /**

@@ -15,7 +15,8 @@ const MAX_PICKLES_IN_A_ROW = 10_000;
 const MAX_PICKLE_BYTES = 2 ** 30;
 /** What a text pickle can begin with, besides its globals. */
 const TEXT_STARTS = new Set([Op.MARK, Op.EMPTY_LIST, Op.EMPTY_DICT, Op.EMPTY_TUPLE, Op.GLOBAL, Op.INT, Op.LONG, Op.FLOAT, Op.STRING, Op.UNICODE, Op.NONE, Op.SHORT_BINSTRING, Op.BINUNICODE, Op.BININT, Op.BININT1, Op.PERSID, Op.EMPTY_SET]);
-const IDENTIFIER = /^[\p{L}_?][\p{L}\p{N}_.?<>]*$/u;
+/** `module.name`, as Python spells names. */
+const IDENTIFIER = /^[\p{L}_][\p{L}\p{N}_]*(?:\.[\p{L}_<][\p{L}\p{N}_<>]*)+$/u;
 
 export interface Region {
   readonly source: ByteSource;
@@ -83,9 +84,13 @@ function readPickle(source: ByteSource, at: number, end: number, expected: boole
   const bytes = extent.kind === 'whole' ? extent.byteEnd - at : extent.kind === 'opcode' ? extent.byteOffset - at : Math.min(end - at, MAX_PICKLE_BYTES);
   const found = pickleGlobals(source.read(at, bytes));
   if (expected) return found;
-  // Weights can look like an opcode or two, but they do not name classes by chance.
-  const names = found.globals.length > 0 && found.globals.every(({ name }) => IDENTIFIER.test(name));
-  return names || (marked && found.whole && extent.opcodes > 3) ? found : undefined;
+  // Weights can look like an opcode or two, but they do not name classes by chance, nor hide a name and end in order.
+  const names = found.globals.some(({ name }) => IDENTIFIER.test(name));
+  return names || (found.whole && found.globals.length > 0 && marked) || carriesBlob(found) ? found : undefined;
+}
+
+function carriesBlob({ whole, blobs }: PickleGlobals): boolean {
+  return whole && blobs.length > 0;
 }
 
 const CARVE_PIECE_BYTES = 1 << 20;

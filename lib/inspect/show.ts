@@ -36,7 +36,9 @@ export interface ShowOptions extends Pick<LoadOptions, 'io' | 'limits' | 'signal
  * Throws CheckpointError, NOT_FOUND where there is no such path.
  */
 export async function show(source: CheckpointSource, path: string, options: ShowOptions = {}): Promise<Shown> {
-  const { statistics = true, bins, ...reading } = options;
+  // By position rather than by mapping: a sweep over a large tensor would make all of it resident.
+  const { statistics = true, bins, io = 'read', ...others } = options;
+  const reading = { ...others, io };
   const checkpoint = await open(source, { ...reading, unsafeGlobals: 'inert' });
   try {
     const value = findValue(checkpoint, path, typeof source === 'string' ? source : undefined);

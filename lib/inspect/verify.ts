@@ -37,7 +37,7 @@ export async function verify(source: CheckpointSource, options: FileVerifyOption
   const expected = manifest === undefined ? undefined : parseManifest(await readText(manifest), manifest);
   const reading = { ...(signal ? { signal } : {}), ...(onProgress ? { onProgress } : {}) };
   try {
-    await using checkpoint = await open(source, { ...reading, unsafeGlobals: 'inert' });
+    await using checkpoint = await open(source, { ...reading, io: 'read', unsafeGlobals: 'inert' });
     const report = await checkpoint.verify({ ...reading, ...(threads === undefined ? {} : { threads }) });
     const damaged = [...report.damaged, ...(expected ? await compareWithManifest(checkpoint, expected, signal) : [])];
     if (writeManifest !== undefined && damaged.length === 0) await write(writeManifest, `${JSON.stringify(await manifestOf(checkpoint, signal), undefined, 1)}\n`);

@@ -32,11 +32,19 @@ function plain(name: string) {
 
 /** `silent`: PyTorch gives no `extra_repr` to these two. */
 function inplace(name: string, silent = false) {
-  return builtin<[], Inplace>({ python: `${MODULE}.${name}`, signature: 'inplace=False', ...(silent ? {} : { extra: inplaceOnly }) });
+  return builtin<[], Inplace>({
+    python: `${MODULE}.${name}`,
+    signature: 'inplace=False',
+    ...(silent ? {} : { extra: inplaceOnly }),
+  });
 }
 
 function alongDim(name: string) {
-  return builtin<[], { dim?: number | null }>({ python: `${MODULE}.${name}`, signature: 'dim=None', extra: 'dim={dim}' });
+  return builtin<[], { dim?: number | null }>({
+    python: `${MODULE}.${name}`,
+    signature: 'dim=None',
+    extra: 'dim={dim}',
+  });
 }
 
 export class Threshold extends builtin<[threshold: number, value: number], Inplace>({
@@ -87,13 +95,21 @@ export class CELU extends builtin<[], { alpha?: number } & Inplace>({
   extra: thenInplace('alpha={alpha}'),
 }) {}
 export class SELU extends inplace('SELU') {}
-export class GLU extends builtin<[], { dim?: number }>({ python: `${MODULE}.GLU`, signature: 'dim=-1', extra: 'dim={dim}' }) {}
+export class GLU extends builtin<[], { dim?: number }>({
+  python: `${MODULE}.GLU`,
+  signature: 'dim=-1',
+  extra: 'dim={dim}',
+}) {}
 export class GELU extends builtin<[], { approximate?: 'none' | 'tanh' }>({
   python: `${MODULE}.GELU`,
   signature: "approximate='none'",
   extra: 'approximate={approximate!r}',
 }) {}
-export class Hardshrink extends builtin<[], { lambd?: number }>({ python: `${MODULE}.Hardshrink`, signature: 'lambd=0.5', extra: '{lambd}' }) {}
+export class Hardshrink extends builtin<[], { lambd?: number }>({
+  python: `${MODULE}.Hardshrink`,
+  signature: 'lambd=0.5',
+  extra: '{lambd}',
+}) {}
 export class LeakyReLU extends builtin<[], { negativeSlope?: number } & Inplace>({
   python: `${MODULE}.LeakyReLU`,
   signature: 'negative_slope=0.01, inplace=False',
@@ -105,8 +121,16 @@ export class Softplus extends builtin<[], { beta?: number; threshold?: number }>
   signature: 'beta=1.0, threshold=20.0',
   extra: 'beta={beta}, threshold={threshold}',
 }) {}
-export class Softshrink extends builtin<[], { lambd?: number }>({ python: `${MODULE}.Softshrink`, signature: 'lambd=0.5', extra: '{lambd}' }) {}
-export class PReLU extends builtin<[], { numParameters?: number; init?: number } & FactoryOptions>({
+export class Softshrink extends builtin<[], { lambd?: number }>({
+  python: `${MODULE}.Softshrink`,
+  signature: 'lambd=0.5',
+  extra: '{lambd}',
+}) {}
+export class PReLU extends builtin<
+  [],
+  { numParameters?: number; init?: number } & FactoryOptions,
+  { weight: Parameter }
+>({
   python: `${MODULE}.PReLU`,
   signature: 'num_parameters=1, init=0.25, device=None, dtype=None',
   build(module, call) {
@@ -115,9 +139,7 @@ export class PReLU extends builtin<[], { numParameters?: number; init?: number }
   },
   first: ['num_parameters'],
   extra: 'num_parameters={num_parameters}',
-}) {
-  declare weight: Parameter;
-}
+}) {}
 export class Softsign extends plain('Softsign') {}
 export class Tanhshrink extends plain('Tanhshrink') {}
 export class Softmin extends alongDim('Softmin') {}

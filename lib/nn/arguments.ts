@@ -5,13 +5,16 @@
  * `1.0` stays a float. Lists of numbers stand for tuples.
  */
 import { DType } from '../dtype';
-import { Device, PyFloat, type PyValue, Tuple, pyFloat } from '../pickle/values';
+import { Device, PyFloat, type PyValue, pyFloat, Tuple } from '../pickle/values';
 
 /** What may stand where an optional argument is given by position. */
 export type Positional = boolean | number | bigint | string | null | object;
 
 /** Required arguments by position, then optional ones by position or in an options object at the end. */
-export type Arguments<Required extends readonly unknown[], Options extends object> = [...required: Required, ...optional: (Options | Positional)[]];
+export type Arguments<Required extends readonly unknown[], Options extends object> = [
+  ...required: Required,
+  ...optional: (Options | Positional)[],
+];
 
 interface ArgumentRow {
   readonly name: string;
@@ -28,7 +31,10 @@ export interface Signature {
 
 /** `start_dim` as `startDim`, `T_max` as `tMax`. */
 function camelCase(name: string): string {
-  return name.replace(/^_/, '').replace(/^[A-Z]/, (letter) => letter.toLowerCase()).replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+  return name
+    .replace(/^_/, '')
+    .replace(/^[A-Z]/, (letter) => letter.toLowerCase())
+    .replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 }
 
 function literal(text: string): PyValue {
@@ -59,7 +65,9 @@ function isOptions(value: unknown): value is Record<string, PyValue | undefined>
 
 /** Python tuples for lists, at every level. */
 export function asTuples(value: PyValue): PyValue {
-  return Array.isArray(value) && !(value instanceof Tuple) ? Tuple.from(value.map((item) => asTuples(item as PyValue))) : value;
+  return Array.isArray(value) && !(value instanceof Tuple)
+    ? Tuple.from(value.map((item) => asTuples(item as PyValue)))
+    : value;
 }
 
 /** The arguments of one call, by Python name. */
@@ -73,19 +81,24 @@ export class Call {
     const options = isOptions(given.at(-1)) ? (given.at(-1) as Record<string, PyValue | undefined>) : undefined;
     const values = options ? given.slice(0, -1) : given;
     const where = `${className}.__init__()`;
-    if (values.length > positional) throw new TypeError(`${where} takes ${positional + 1} positional arguments but ${values.length + 1} were given`);
+    if (values.length > positional)
+      throw new TypeError(`${where} takes ${positional + 1} positional arguments but ${values.length + 1} were given`);
     this.#values = new Map(rows.map(({ name, initial }) => [name, initial] as [string, PyValue]));
-    for (const [i, value] of values.entries()) if (value !== undefined) this.#values.set((rows[i] as ArgumentRow).name, asTuples(value as PyValue));
+    for (const [i, value] of values.entries())
+      if (value !== undefined) this.#values.set((rows[i] as ArgumentRow).name, asTuples(value as PyValue));
     for (const [key, value] of Object.entries(options ?? {})) {
       const row = rows.find(({ camel, name }) => camel === key || name === key);
       if (!row) throw new TypeError(`${where} got an unexpected keyword argument '${key}'`);
-      if (rows.indexOf(row) < values.length) throw new TypeError(`${where} got multiple values for argument '${row.name}'`);
+      if (rows.indexOf(row) < values.length)
+        throw new TypeError(`${where} got multiple values for argument '${row.name}'`);
       if (value !== undefined) this.#values.set(row.name, asTuples(value));
     }
     const missing = rows.filter(({ name }) => this.#values.get(name) === undefined).map(({ name }) => `'${name}'`);
     if (missing.length === 0) return;
     const list = missing.length === 1 ? missing[0] : `${missing.slice(0, -1).join(', ')} and ${missing.at(-1)}`;
-    throw new TypeError(`${where} missing ${missing.length} required positional argument${missing.length === 1 ? '' : 's'}: ${list}`);
+    throw new TypeError(
+      `${where} missing ${missing.length} required positional argument${missing.length === 1 ? '' : 's'}: ${list}`,
+    );
   }
 
   /** The argument as it is to be stored: numbers may be marked as floats. */
@@ -104,7 +117,8 @@ export class Call {
   /** A whole number such as a size. */
   int(name: string): number {
     const value = this.number(name);
-    if (!Number.isSafeInteger(value)) throw new TypeError(`${this.className}: ${name} must be an integer, not ${String(this.value(name))}`);
+    if (!Number.isSafeInteger(value))
+      throw new TypeError(`${this.className}: ${name} must be an integer, not ${String(this.value(name))}`);
     return value;
   }
 
@@ -130,7 +144,8 @@ export class Call {
 
   text(name: string): string {
     const value = this.value(name);
-    if (typeof value !== 'string') throw new TypeError(`${this.className}: ${name} must be a string, not ${String(value)}`);
+    if (typeof value !== 'string')
+      throw new TypeError(`${this.className}: ${name} must be a string, not ${String(value)}`);
     return value;
   }
 
@@ -145,7 +160,8 @@ export class Call {
   get dtype(): DType {
     const given = this.value('dtype');
     const dtype = typeof given === 'string' ? DType.of(given) : (given ?? DType.float32);
-    if (!(dtype instanceof DType)) throw new TypeError(`${this.className}: dtype must be a DType, not ${String(given)}`);
+    if (!(dtype instanceof DType))
+      throw new TypeError(`${this.className}: dtype must be a DType, not ${String(given)}`);
     return dtype;
   }
 

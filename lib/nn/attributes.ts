@@ -6,7 +6,7 @@
  * `PyObject` with the same Map as its state; what is here works on both.
  */
 import { noteFloat } from '../pickle/notes';
-import { OrderedDict, PyFloat, PyGlobal, PyInt, PyObject, type PyValue, Tuple, safeInteger } from '../pickle/values';
+import { OrderedDict, PyFloat, PyGlobal, PyInt, PyObject, type PyValue, safeInteger, Tuple } from '../pickle/values';
 import { Parameter, Tensor } from '../tensor/tensor';
 import { isTensor } from '../walk';
 import { pythonTypeName } from './python-names';
@@ -148,7 +148,10 @@ export function attributeNames(attributes: Attributes): string[] {
 /** Python's `setattr` of a module. False when the value is none that Python could hold (a function, undefined). */
 export function assignAttribute(attributes: Attributes, given: string, value: unknown): boolean {
   const spelled = pythonSpelling(given);
-  const isAlias = spelled !== given && exactAttribute(attributes, given) === undefined && exactAttribute(attributes, spelled) !== undefined;
+  const isAlias =
+    spelled !== given &&
+    exactAttribute(attributes, given) === undefined &&
+    exactAttribute(attributes, spelled) !== undefined;
   const name = isAlias ? spelled : given;
   if (value instanceof Parameter) {
     setParameter(attributes, name, value);

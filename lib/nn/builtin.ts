@@ -4,8 +4,16 @@
  * Rows say only what differs from the rule: every argument is stored as an attribute of its own name, in order.
  */
 import { PyFloat, PyGlobal, PyObject, type PyValue, Tuple } from '../pickle/values';
-import { type Arguments, Call, type Signature, parseSignature } from './arguments';
-import { type Attributes, type ModuleObject, attributesOf, setBuffer, setModule, setParameter, setPlain } from './attributes';
+import { type Arguments, Call, parseSignature, type Signature } from './arguments';
+import {
+  type Attributes,
+  attributesOf,
+  type ModuleObject,
+  setBuffer,
+  setModule,
+  setParameter,
+  setPlain,
+} from './attributes';
 import { type ExtraRepr, formatExtra } from './extra-repr';
 import { type Init, newParameter } from './init';
 import { Module } from './module';
@@ -62,7 +70,11 @@ export class Builder {
 
   /** A parameter whose shape is not known before the first forward pass. */
   lazyParameter(name: string): void {
-    setParameter(this.attributes, name, new PyObject(new PyGlobal('torch.nn.parameter', 'UninitializedParameter'), Tuple.of<PyValue>(true), 'reduce'));
+    setParameter(
+      this.attributes,
+      name,
+      new PyObject(new PyGlobal('torch.nn.parameter', 'UninitializedParameter'), Tuple.of<PyValue>(true), 'reduce'),
+    );
   }
 
   buffer(name: string, value: PyValue): void {
@@ -75,16 +87,20 @@ export class Builder {
 }
 
 /** What `builtin` gives to extend: a class that takes Python's arguments. */
-export interface BuiltinClass<Required extends readonly unknown[], Options extends object> {
-  new (...args: Arguments<Required, Options>): Module;
-  readonly prototype: Module;
+export interface BuiltinClass<Required extends readonly unknown[], Options extends object, Own extends object> {
+  new (...args: Arguments<Required, Options>): Module & Own;
+  readonly prototype: Module & Own;
   readonly row: BuiltinRow;
 }
 
-/** The class of a row, to be extended by a class of the row's name. */
-export function builtin<Required extends readonly unknown[] = [], Options extends object = Record<never, never>>(row: BuiltinRow): BuiltinClass<Required, Options> {
+/** The class of a row, to be extended by a class of the row's name; `Own` are the parameters that it is known to have. */
+export function builtin<
+  Required extends readonly unknown[] = [],
+  Options extends object = Record<never, never>,
+  Own extends object = Record<never, never>,
+>(row: BuiltinRow): BuiltinClass<Required, Options, Own> {
   const signature = parseSignature(row.signature ?? '');
-  return class extends Module {
+  class Builtin extends Module {
     static readonly row = row;
 
     constructor(...args: Arguments<Required, Options>) {
@@ -99,7 +115,9 @@ export function builtin<Required extends readonly unknown[] = [], Options extend
     override extraRepr(): string {
       return formatExtra(row.extra, this);
     }
-  };
+  }
+  // What the row builds has `Own`; it lies in the attributes, where TypeScript cannot see it.
+  return Builtin as unknown as BuiltinClass<Required, Options, Own>;
 }
 
 function construct(module: Module, row: BuiltinRow, signature: Signature, args: readonly unknown[]): void {
@@ -113,5 +131,6 @@ function construct(module: Module, row: BuiltinRow, signature: Signature, args: 
 function putFirst(attributes: Attributes, names: readonly string[]): void {
   const entries = [...attributes];
   attributes.clear();
-  for (const pass of [true, false]) for (const [name, value] of entries) if (names.includes(name) === pass) attributes.set(name, value);
+  for (const pass of [true, false])
+    for (const [name, value] of entries) if (names.includes(name) === pass) attributes.set(name, value);
 }

@@ -1,16 +1,16 @@
 /** Containers of modules: `Sequential`, `ModuleList` and `ModuleDict`. */
-import { StringIdentity, noteKey } from '../pickle/notes';
-import { OrderedDict, type PyValue } from '../pickle/values';
+import { noteKey, StringIdentity } from '../pickle/notes';
+import type { OrderedDict, PyValue } from '../pickle/values';
 import { attributesOf } from './attributes';
-import { Module, childByIndex } from './module';
+import { childByIndex, Module } from './module';
 import { pythonClassName } from './python-names';
 import { registerModule } from './registration';
 
-/** `str(i)`: one object for each digit in Python, a new one for every longer number. */
+/** Under `str(i)`, which is a new string in Python each time: a file tells it from every equal one. */
 export function addNumbered(module: Module, index: number, child: Module): void {
   const key = String(index);
   registerModule(module, key, child);
-  if (index > 9) noteKey(module._modules, key, new StringIdentity(key));
+  noteKey(module._modules, key, new StringIdentity(key));
 }
 
 /** Python's index, which counts from the end when negative. */
@@ -84,7 +84,8 @@ export class Sequential extends NumberedModules {
   constructor(...modules: (Module | OrderedDict<Module> | Map<string, Module>)[]) {
     super();
     const [first] = modules;
-    if (modules.length === 1 && first instanceof Map) for (const [name, module] of first as Map<string, Module>) this.addModule(name, module);
+    if (modules.length === 1 && first instanceof Map)
+      for (const [name, module] of first as Map<string, Module>) this.addModule(name, module);
     else for (const [i, module] of modules.entries()) addNumbered(this, i, module as Module);
   }
 }
@@ -103,7 +104,8 @@ export class ModuleList extends NumberedModules {
 export type Named<T> = Iterable<readonly [name: string, value: T]> | { readonly [name: string]: T };
 
 export function entriesOf<T>(named: Named<T>): [name: string, value: T][] {
-  if (Symbol.iterator in named) return [...(named as Iterable<readonly [string, T]>)].map(([name, value]) => [name, value]);
+  if (Symbol.iterator in named)
+    return [...(named as Iterable<readonly [string, T]>)].map(([name, value]) => [name, value]);
   return Object.entries(named);
 }
 

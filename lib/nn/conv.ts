@@ -1,10 +1,9 @@
 /** `torch.nn.modules.conv`. */
 import { type PyValue, Tuple } from '../pickle/values';
-import type { Parameter } from '../tensor/tensor';
 import type { Call } from './arguments';
 import { type Builder, builtin } from './builtin';
 import type { ShownAttributes } from './extra-repr';
-import { type FactoryOptions, weightAndBias } from './linear';
+import { type FactoryOptions, type WeightAndBias, weightAndBias } from './linear';
 
 /** One number for all dimensions, or one for each. */
 export type Sizes = number | readonly number[];
@@ -37,12 +36,18 @@ function check(call: Call, stride: Tuple, transposed: boolean): void {
   if (call.size('out_channels') % groups !== 0) throw new RangeError('out_channels must be divisible by groups');
   const padding = call.value('padding');
   if (typeof padding === 'string') {
-    if (padding !== 'same' && padding !== 'valid') throw new RangeError(`Invalid padding string '${padding}', should be one of {'valid', 'same'}`);
-    if (padding === 'same' && stride.some((step) => step !== 1)) throw new RangeError("padding='same' is not supported for strided convolutions");
+    if (padding !== 'same' && padding !== 'valid')
+      throw new RangeError(`Invalid padding string '${padding}', should be one of {'valid', 'same'}`);
+    if (padding === 'same' && stride.some((step) => step !== 1))
+      throw new RangeError("padding='same' is not supported for strided convolutions");
   }
   const mode = call.text('padding_mode');
-  if (transposed && mode !== 'zeros') throw new RangeError(`Only "zeros" padding mode is supported for ${call.className}`);
-  if (!PADDING_MODES.includes(mode)) throw new RangeError(`padding_mode must be one of {'zeros', 'reflect', 'replicate', 'circular'}, but got padding_mode='${mode}'`);
+  if (transposed && mode !== 'zeros')
+    throw new RangeError(`Only "zeros" padding mode is supported for ${call.className}`);
+  if (!PADDING_MODES.includes(mode))
+    throw new RangeError(
+      `padding_mode must be one of {'zeros', 'reflect', 'replicate', 'circular'}, but got padding_mode='${mode}'`,
+    );
 }
 
 /** What `F.pad` wants of the padding: last dimension first, each number twice; a list where the padding has a name. */
@@ -72,7 +77,10 @@ function convolution(dims: number, transposed: boolean) {
     module.set('padding', padding);
     module.set('dilation', dilation);
     module.set('transposed', transposed);
-    module.set('output_padding', transposed ? call.tuple('output_padding', dims) : Tuple.from(new Array<PyValue>(dims).fill(0)));
+    module.set(
+      'output_padding',
+      transposed ? call.tuple('output_padding', dims) : Tuple.from(new Array<PyValue>(dims).fill(0)),
+    );
     module.keep('groups', 'padding_mode');
     module.set('_reversed_padding_repeated_twice', reversedPadding(padding, kernel, dilation));
     const [inputs, outputs, groups] = [call.int('in_channels'), call.int('out_channels'), call.int('groups')];
@@ -96,16 +104,17 @@ function extra(shown: ShownAttributes): string {
 type ConvArguments = [inChannels: number, outChannels: number, kernelSize: Sizes];
 
 function conv(dims: 1 | 2 | 3) {
-  return builtin<ConvArguments, ConvOptions>({
+  return builtin<ConvArguments, ConvOptions, WeightAndBias>({
     python: `torch.nn.modules.conv.Conv${dims}d`,
-    signature: "in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True, padding_mode='zeros', device=None, dtype=None",
+    signature:
+      "in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True, padding_mode='zeros', device=None, dtype=None",
     build: convolution(dims, false),
     extra,
   });
 }
 
 function convTranspose(dims: 1 | 2 | 3) {
-  return builtin<ConvArguments, ConvTransposeOptions>({
+  return builtin<ConvArguments, ConvTransposeOptions, WeightAndBias>({
     python: `torch.nn.modules.conv.ConvTranspose${dims}d`,
     signature:
       "in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1, bias=True, dilation=1, padding_mode='zeros', device=None, dtype=None",
@@ -114,27 +123,9 @@ function convTranspose(dims: 1 | 2 | 3) {
   });
 }
 
-export class Conv1d extends conv(1) {
-  declare weight: Parameter;
-  declare bias: Parameter | null;
-}
-export class Conv2d extends conv(2) {
-  declare weight: Parameter;
-  declare bias: Parameter | null;
-}
-export class Conv3d extends conv(3) {
-  declare weight: Parameter;
-  declare bias: Parameter | null;
-}
-export class ConvTranspose1d extends convTranspose(1) {
-  declare weight: Parameter;
-  declare bias: Parameter | null;
-}
-export class ConvTranspose2d extends convTranspose(2) {
-  declare weight: Parameter;
-  declare bias: Parameter | null;
-}
-export class ConvTranspose3d extends convTranspose(3) {
-  declare weight: Parameter;
-  declare bias: Parameter | null;
-}
+export class Conv1d extends conv(1) {}
+export class Conv2d extends conv(2) {}
+export class Conv3d extends conv(3) {}
+export class ConvTranspose1d extends convTranspose(1) {}
+export class ConvTranspose2d extends convTranspose(2) {}
+export class ConvTranspose3d extends convTranspose(3) {}

@@ -1,6 +1,14 @@
 /** `Module.to`: every parameter and buffer replaced by what a function makes of it. */
 import { Parameter, Tensor } from '../tensor/tensor';
-import { type ModuleObject, attributesOf, buffersOf, nonPersistentOf, parametersOf, setBuffer, setParameter } from './attributes';
+import {
+  attributesOf,
+  buffersOf,
+  type ModuleObject,
+  nonPersistentOf,
+  parametersOf,
+  setBuffer,
+  setParameter,
+} from './attributes';
 import { namedModules } from './traverse';
 
 /**
@@ -16,9 +24,11 @@ export function convertTensors(root: ModuleObject, convert: (tensor: Tensor) => 
   };
   for (const [, module] of namedModules(root)) {
     const attributes = attributesOf(module);
-    for (const [name, value] of [...parametersOf(module)]) if (value instanceof Tensor) setParameter(attributes, name, once(value));
+    for (const [name, value] of [...parametersOf(module)])
+      if (value instanceof Tensor) setParameter(attributes, name, once(value));
     const transient = nonPersistentOf(module);
-    for (const [name, value] of [...buffersOf(module)]) if (value instanceof Tensor) setBuffer(attributes, name, once(value), !transient.has(name));
+    for (const [name, value] of [...buffersOf(module)])
+      if (value instanceof Tensor) setBuffer(attributes, name, once(value), !transient.has(name));
   }
 }
 

@@ -4,6 +4,7 @@
  * The source is read in bounded pieces through native code, so that a mapped checkpoint never becomes part of the
  * process's memory; only what is written to does.
  */
+import { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 import { castElements } from '../tensor/elements';
 import { gatherBlocks } from '../tensor/gather';
@@ -24,12 +25,19 @@ export function copyInto(target: AnyTensor, source: AnyTensor): void {
 
 function mixedLayouts(target: AnyTensor, source: AnyTensor): CheckpointError {
   const same = isTensor(source) && source.constructor === target.constructor;
-  const what = same ? `copying into a ${target.constructor.name} is not supported` : 'copy_() between dense and sparse Tensors is not implemented!';
+  const what = same
+    ? `copying into a ${target.constructor.name} is not supported`
+    : 'copy_() between dense and sparse Tensors is not implemented!';
   return new CheckpointError('UNSUPPORTED', what, same ? { hint: 'use assign' } : {});
 }
 
 function copyQuantized(target: Tensor, source: Tensor): void {
-  if (!(target instanceof QuantizedTensor) || !(source instanceof QuantizedTensor) || target.dtype !== source.dtype || !target.isContiguous()) {
+  if (
+    !(target instanceof QuantizedTensor) ||
+    !(source instanceof QuantizedTensor) ||
+    target.dtype !== source.dtype ||
+    !target.isContiguous()
+  ) {
     throw new CheckpointError('UNSUPPORTED', 'Quantized Copy only works with contiguous and NHWC Tensors');
   }
   writableBytes(target).set(source.toBytes());
@@ -44,7 +52,8 @@ function writableBytes({ storage, storageOffset, dtype, numel }: Tensor): Uint8A
   try {
     return storage.bytes().subarray(start, start + byteLength);
   } catch (error) {
-    if (!(error instanceof CheckpointError) || error.code !== 'ARRAY_TOO_LARGE' || byteLength === storage.nbytes) throw error;
+    if (!(error instanceof CheckpointError) || error.code !== 'ARRAY_TOO_LARGE' || byteLength === storage.nbytes)
+      throw error;
     return storage.source.slice(start, byteLength).bytes();
   }
 }
@@ -53,11 +62,17 @@ function copyContiguous(target: Tensor, source: Tensor): void {
   const { dtype } = target;
   const bytes = writableBytes(target);
   if (dtype.elementsPerByte > 1 || source.dtype.elementsPerByte > 1) {
-    if (dtype !== source.dtype) throw new CheckpointError('UNSUPPORTED', `"copy_" not implemented for '${source.dtype.name}'`);
+    if (dtype !== source.dtype)
+      throw new CheckpointError('UNSUPPORTED', `"copy_" not implemented for '${source.dtype.name}'`);
     bytes.set(source.toBytes());
     return;
   }
   demandCastable(target, source);
+  const isFloat32 = dtype === DType.float32 && dtype !== source.dtype && source.dtype.kernel !== undefined;
+  if (isFloat32 && bytes.byteOffset % 4 === 0) {
+    source.toFloat32Array(new Float32Array(bytes.buffer, bytes.byteOffset, target.numel));
+    return;
+  }
   const same = dtype === source.dtype;
   for (const block of gatherBlocks(source)) {
     const into = bytes.subarray(block.start * dtype.itemsize, (block.start + block.numel) * dtype.itemsize);
@@ -69,13 +84,15 @@ function copyContiguous(target: Tensor, source: Tensor): void {
 function demandCastable(target: Tensor, source: Tensor): void {
   if (target.dtype === source.dtype) return;
   for (const { dtype } of [target, source]) {
-    if (dtype.kind === 'bits' || dtype.kind === 'quantized') throw new CheckpointError('UNSUPPORTED', `"copy_" not implemented for '${dtype.name}'`);
+    if (dtype.kind === 'bits' || dtype.kind === 'quantized')
+      throw new CheckpointError('UNSUPPORTED', `"copy_" not implemented for '${dtype.name}'`);
   }
 }
 
 /** A target whose elements do not lie side by side: transposed, or a window on a larger tensor. */
 function copyStrided(target: Tensor, source: Tensor): void {
-  if (target.conj || target.neg) throw new CheckpointError('UNSUPPORTED', 'copying into a lazily conjugated or negated tensor is not supported');
+  if (target.conj || target.neg)
+    throw new CheckpointError('UNSUPPORTED', 'copying into a lazily conjugated or negated tensor is not supported');
   const { dtype, shape, stride } = target;
   demandCastable(target, source);
   const { itemsize } = dtype;

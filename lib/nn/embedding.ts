@@ -1,7 +1,7 @@
 /** `torch.nn.modules.sparse`: tables of vectors. */
 import { Parameter, Tensor } from '../tensor/tensor';
-import { setParameter } from './attributes';
 import type { Call } from './arguments';
+import { setParameter } from './attributes';
 import { type Builder, builtin } from './builtin';
 import type { ShownAttributes } from './extra-repr';
 import { normal } from './init';
@@ -29,7 +29,8 @@ function table(module: Builder, call: Call, padding: number | null): void {
   const given = call.value('_weight');
   if (given !== null) {
     if (!(given instanceof Tensor)) throw new TypeError(`${call.className}: weight must be a Tensor`);
-    if (String(given.shape) !== String(shape)) throw new RangeError('Shape of weight does not match num_embeddings and embedding_dim');
+    if (String(given.shape) !== String(shape))
+      throw new RangeError('Shape of weight does not match num_embeddings and embedding_dim');
     setParameter(module.attributes, 'weight', given instanceof Parameter ? given : new Parameter(given));
     return;
   }
@@ -47,7 +48,11 @@ function limits(shown: ShownAttributes, show: 'str' | 'repr'): string {
   return text;
 }
 
-export class Embedding extends builtin<[numEmbeddings: number, embeddingDim: number], TableOptions & { weight?: Tensor; freeze?: boolean }>({
+export class Embedding extends builtin<
+  [numEmbeddings: number, embeddingDim: number],
+  TableOptions & { weight?: Tensor; freeze?: boolean },
+  { weight: Parameter }
+>({
   python: 'torch.nn.modules.sparse.Embedding',
   signature:
     'num_embeddings, embedding_dim, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False, _weight=None, _freeze=False, device=None, dtype=None',
@@ -57,7 +62,8 @@ export class Embedding extends builtin<[numEmbeddings: number, embeddingDim: num
     module.set('padding_idx', padding);
     module.keep('max_norm', 'norm_type', 'scale_grad_by_freq');
     table(module, call, padding);
-    if (call.flag('_freeze')) (module.attributes.get('_parameters') as Map<string, Parameter>).get('weight')?.requiresGrad_(false);
+    if (call.flag('_freeze'))
+      (module.attributes.get('_parameters') as Map<string, Parameter>).get('weight')?.requiresGrad_(false);
     module.keep('sparse');
   },
   extra(shown) {
@@ -65,13 +71,12 @@ export class Embedding extends builtin<[numEmbeddings: number, embeddingDim: num
     const sparse = shown.value('sparse') === false ? '' : ', sparse=True';
     return `${shown.format(`{num_embeddings}, {embedding_dim}${padding}`)}${limits(shown, 'str')}${sparse}`;
   },
-}) {
-  declare weight: Parameter;
-}
+}) {}
 
 export class EmbeddingBag extends builtin<
   [numEmbeddings: number, embeddingDim: number],
-  TableOptions & { mode?: 'sum' | 'mean' | 'max'; weight?: Tensor; includeLastOffset?: boolean }
+  TableOptions & { mode?: 'sum' | 'mean' | 'max'; weight?: Tensor; includeLastOffset?: boolean },
+  { weight: Parameter }
 >({
   python: 'torch.nn.modules.sparse.EmbeddingBag',
   signature:
@@ -87,6 +92,4 @@ export class EmbeddingBag extends builtin<
     const padding = shown.isNone('padding_idx') ? '' : ', padding_idx={padding_idx!r}';
     return `${shown.format('{num_embeddings!r}, {embedding_dim!r}')}${limits(shown, 'repr')}${shown.format(`, mode={mode!r}${padding}`)}`;
   },
-}) {
-  declare weight: Parameter;
-}
+}) {}

@@ -3,11 +3,11 @@
  * class that is not registered prints alike. A file may have anything in their place, so that only plain values show.
  */
 import { DType } from '../dtype';
-import { Device, PyFloat, PyGlobal, PyInt, type PyValue, Tuple } from '../pickle/values';
 import { isFloatSlot } from '../pickle/notes';
+import { Device, PyFloat, PyGlobal, PyInt, type PyValue, Tuple } from '../pickle/values';
 import { floatRepr } from '../tensor/print-number';
 import { stringRepr } from '../tensor/print-string';
-import { type Attributes, type ModuleObject, attributesOf, getAttribute, parametersOf } from './attributes';
+import { type Attributes, attributesOf, getAttribute, type ModuleObject, parametersOf } from './attributes';
 
 export type ExtraRepr = string | ((attributes: ShownAttributes, module: ModuleObject) => string);
 
@@ -66,9 +66,12 @@ export class ShownAttributes {
 function shown(value: PyValue | undefined, container: object, slot: PyValue, depth: number): string {
   if (value === null || value === undefined) return 'None';
   switch (typeof value) {
-    case 'boolean': return value ? 'True' : 'False';
-    case 'bigint': return String(value);
-    case 'string': return stringRepr(value);
+    case 'boolean':
+      return value ? 'True' : 'False';
+    case 'bigint':
+      return String(value);
+    case 'string':
+      return stringRepr(value);
     case 'number': {
       const isInt = Number.isSafeInteger(value) && !Object.is(value, -0) && !isFloatSlot(container, slot, value);
       return isInt ? String(value) : floatRepr(value);
@@ -77,7 +80,8 @@ function shown(value: PyValue | undefined, container: object, slot: PyValue, dep
   if (value instanceof PyFloat) return floatRepr(value.value);
   if (value instanceof PyInt) return String(value.value);
   if (value instanceof DType) return String(value);
-  if (value instanceof Device) return `device(type='${value.type}'${value.index === undefined ? '' : `, index=${value.index}`})`;
+  if (value instanceof Device)
+    return `device(type='${value.type}'${value.index === undefined ? '' : `, index=${value.index}`})`;
   if (value instanceof PyGlobal) return `<class '${value.global}'>`;
   if (!Array.isArray(value) || depth === MAX_DEPTH || value.length > MAX_ITEMS) return '...';
   const items = value.map((item, i) => shown(item as PyValue, value, i, depth + 1));

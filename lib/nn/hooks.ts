@@ -5,7 +5,12 @@ import type { IncompatibleKeys } from './load-state-dict';
 import type { StateDict } from './state-dict';
 
 /** Runs after a module's state was gathered; what it returns takes the place of the outermost result. */
-export type StateDictHook = (module: ModuleObject, destination: StateDict, prefix: string, localMetadata: Map<PyValue, PyValue>) => StateDict | void;
+export type StateDictHook = (
+  module: ModuleObject,
+  destination: StateDict,
+  prefix: string,
+  localMetadata: Map<PyValue, PyValue>,
+) => StateDict | undefined;
 /** Runs before a module's state is gathered. */
 export type StateDictPreHook = (module: ModuleObject, prefix: string, keepVars: boolean) => void;
 /** Runs before a module takes its part of a state dict, which it may change, as it may add to the lists. */
@@ -40,7 +45,11 @@ export function hooksOf(module: object): ModuleHooks | undefined {
   return hooksByModule.get(module);
 }
 
-export function addHook<K extends keyof ModuleHooks>(module: object, kind: K, hook: ModuleHooks[K] extends Set<infer H> ? H : never): HookHandle {
+export function addHook<K extends keyof ModuleHooks>(
+  module: object,
+  kind: K,
+  hook: ModuleHooks[K] extends Set<infer H> ? H : never,
+): HookHandle {
   let hooks = hooksByModule.get(module);
   if (!hooks) {
     hooks = { stateDict: new Set(), stateDictPre: new Set(), loadPre: new Set(), loadPost: new Set() };

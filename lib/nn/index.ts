@@ -31,7 +31,15 @@ export * from './distance';
 export * from './embedding';
 export type { HookHandle, LoadPostHook, LoadPreHook, StateDictHook, StateDictPreHook } from './hooks';
 export { manualSeed } from './init';
-export { type FactoryOptions, Bilinear, Identity, LazyLinear, Linear, type LinearOptions, NonDynamicallyQuantizableLinear } from './linear';
+export {
+  Bilinear,
+  type FactoryOptions,
+  Identity,
+  LazyLinear,
+  Linear,
+  type LinearOptions,
+  NonDynamicallyQuantizableLinear,
+} from './linear';
 export type { IncompatibleKeys, LoadStateDictOptions, LoadStep } from './load-state-dict';
 export * from './loss';
 export { Module } from './module';
@@ -46,7 +54,11 @@ export type { StateDict, StateDictOptions } from './state-dict';
 export * from './transformer';
 
 /** Classes without a row of their own: containers take what they hold, not Python's arguments. */
-const CONTAINERS: readonly (readonly [name: string, Class: abstract new (...args: never[]) => Module, extra?: ExtraRepr])[] = [
+const CONTAINERS: readonly (readonly [
+  name: string,
+  Class: abstract new (...args: never[]) => Module,
+  extra?: ExtraRepr,
+])[] = [
   ['Sequential', Sequential],
   ['ModuleList', ModuleList],
   ['ModuleDict', ModuleDict],
@@ -61,7 +73,22 @@ function add(global: string, Class: { readonly prototype: object }, extra: Extra
 
 add('torch.nn.modules.module.Module', Module, undefined);
 for (const [name, Class, extra] of CONTAINERS) add(`torch.nn.modules.container.${name}`, Class, extra);
-for (const family of [activation, attention, conv, distance, embedding, linear, loss, norm, padding, parallel, pooling, reshape, rnn, transformer]) {
+for (const family of [
+  activation,
+  attention,
+  conv,
+  distance,
+  embedding,
+  linear,
+  loss,
+  norm,
+  padding,
+  parallel,
+  pooling,
+  reshape,
+  rnn,
+  transformer,
+]) {
   for (const Class of Object.values(family) as unknown[]) {
     if (typeof Class !== 'function' || !('row' in Class)) continue;
     const { python, extra } = Class.row as BuiltinRow;

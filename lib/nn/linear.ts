@@ -16,6 +16,12 @@ export interface LinearOptions extends FactoryOptions {
   bias?: boolean;
 }
 
+/** The parameters of linear and convolution layers. */
+export interface WeightAndBias {
+  weight: Parameter;
+  bias: Parameter | null;
+}
+
 /** A weight, and a bias within its fan-in, as linear and convolution layers have them. */
 export function weightAndBias(module: Builder, call: Call, shape: readonly number[], features: number): void {
   module.parameter('weight', shape, kaimingUniform);
@@ -31,30 +37,36 @@ function linear(module: Builder, call: Call): void {
 const LINEAR = 'in_features, out_features, bias=True, device=None, dtype=None';
 const LINEAR_EXTRA = 'in_features={in_features}, out_features={out_features}, bias={bias?}';
 
-export class Identity extends builtin<[], Record<string, unknown>>({ python: 'torch.nn.modules.linear.Identity', signature: 'args=None', build: () => undefined }) {}
+export class Identity extends builtin<[], Record<string, unknown>>({
+  python: 'torch.nn.modules.linear.Identity',
+  signature: 'args=None',
+  build: () => undefined,
+}) {}
 
-export class Linear extends builtin<[inFeatures: number, outFeatures: number], LinearOptions>({
+export class Linear extends builtin<[inFeatures: number, outFeatures: number], LinearOptions, WeightAndBias>({
   python: 'torch.nn.modules.linear.Linear',
   signature: LINEAR,
   build: linear,
   extra: LINEAR_EXTRA,
-}) {
-  declare weight: Parameter;
-  declare bias: Parameter | null;
-}
+}) {}
 
 /** What `MultiheadAttention` has as its `out_proj`. */
-export class NonDynamicallyQuantizableLinear extends builtin<[inFeatures: number, outFeatures: number], LinearOptions>({
+export class NonDynamicallyQuantizableLinear extends builtin<
+  [inFeatures: number, outFeatures: number],
+  LinearOptions,
+  WeightAndBias
+>({
   python: 'torch.nn.modules.linear.NonDynamicallyQuantizableLinear',
   signature: LINEAR,
   build: linear,
   extra: LINEAR_EXTRA,
-}) {
-  declare weight: Parameter;
-  declare bias: Parameter | null;
-}
+}) {}
 
-export class Bilinear extends builtin<[in1Features: number, in2Features: number, outFeatures: number], LinearOptions>({
+export class Bilinear extends builtin<
+  [in1Features: number, in2Features: number, outFeatures: number],
+  LinearOptions,
+  WeightAndBias
+>({
   python: 'torch.nn.modules.linear.Bilinear',
   signature: 'in1_features, in2_features, out_features, bias=True, device=None, dtype=None',
   build(module, call) {
@@ -67,10 +79,7 @@ export class Bilinear extends builtin<[in1Features: number, in2Features: number,
     else module.noParameter('bias');
   },
   extra: 'in1_features={in1_features}, in2_features={in2_features}, out_features={out_features}, bias={bias?}',
-}) {
-  declare weight: Parameter;
-  declare bias: Parameter | null;
-}
+}) {}
 
 /** Takes its input size from the state dict that it is given first. */
 export class LazyLinear extends builtin<[outFeatures: number], LinearOptions>({

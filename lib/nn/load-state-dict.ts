@@ -8,12 +8,23 @@ import { repr } from '../repr';
 import { NestedTensor } from '../tensor/nested';
 import { Parameter, Tensor } from '../tensor/tensor';
 import { type AnyTensor, isTensor } from '../walk';
-import { type ModuleObject, assignAttribute, attributesOf, buffersOf, childrenOf, isModule, nonPersistentOf, parametersOf, setBuffer, setParameter } from './attributes';
+import {
+  assignAttribute,
+  attributesOf,
+  buffersOf,
+  childrenOf,
+  isModule,
+  type ModuleObject,
+  nonPersistentOf,
+  parametersOf,
+  setBuffer,
+  setParameter,
+} from './attributes';
 import { copyInto } from './copy';
 import { hooksOf } from './hooks';
 import { pythonTypeText } from './python-names';
 import { className, countsBatches } from './state-dict';
-import { MAX_MODULE_DEPTH, MAX_MODULE_VISITS, isLazy, tooDeep, tooMany } from './traverse';
+import { isLazy, MAX_MODULE_DEPTH, MAX_MODULE_VISITS, tooDeep, tooMany } from './traverse';
 
 export interface LoadStateDictOptions {
   /** Missing and unexpected keys are errors; default true. Sizes that differ always are. */
@@ -59,12 +70,17 @@ export interface LoadMethods {
 
 /** A copy of the state as a Map; a TypeError in PyTorch's words for what is no mapping of strings. */
 function mappingOf(state: unknown): { entries: Map<string, PyValue>; metadata: PyValue | undefined } {
-  const prototype = typeof state === 'object' && state !== null ? (Object.getPrototypeOf(state) as object | null) : undefined;
+  const prototype =
+    typeof state === 'object' && state !== null ? (Object.getPrototypeOf(state) as object | null) : undefined;
   const plain = prototype === null || prototype === Object.prototype;
-  if (!(state instanceof Map) && !plain) throw new TypeError(`Expected state_dict to be dict-like, got ${pythonTypeText(state)}.`);
-  const entries = new Map<string, PyValue>(state instanceof Map ? state : (Object.entries(state as object) as [string, PyValue][]));
+  if (!(state instanceof Map) && !plain)
+    throw new TypeError(`Expected state_dict to be dict-like, got ${pythonTypeText(state)}.`);
+  const entries = new Map<string, PyValue>(
+    state instanceof Map ? state : (Object.entries(state as object) as [string, PyValue][]),
+  );
   for (const key of entries.keys()) {
-    if (typeof key !== 'string') throw new TypeError(`'${pythonTypeText(key).slice(8, -2)}' object has no attribute 'startswith'`);
+    if (typeof key !== 'string')
+      throw new TypeError(`'${pythonTypeText(key).slice(8, -2)}' object has no attribute 'startswith'`);
   }
   return { entries, metadata: state instanceof OrderedDict ? state.attributes?.get('_metadata') : undefined };
 }
@@ -117,7 +133,8 @@ export function loadStateDict(target: object, state: unknown, options: LoadState
     }
     stack.pop();
     for (const hook of hooksOf(top.module)?.loadPost.values() ?? []) {
-      if (((hook as (...args: Parameters<typeof hook>) => unknown)(top.module, incompatible) ?? null) === null) continue;
+      if (((hook as (...args: Parameters<typeof hook>) => unknown)(top.module, incompatible) ?? null) === null)
+        continue;
       throw new TypeError(
         'Hooks registered with ``register_load_state_dict_post_hook`` are not expected to return new values, if incompatible_keys need to be modified, it should be done inplace.',
       );
@@ -125,10 +142,15 @@ export function loadStateDict(target: object, state: unknown, options: LoadState
   }
 
   const quoted = (keys: readonly string[]): string => keys.map((key) => `"${key}"`).join(', ');
-  if (strict && unexpectedKeys.length > 0) errors.unshift(`Unexpected key(s) in state_dict: ${quoted(unexpectedKeys)}. `);
+  if (strict && unexpectedKeys.length > 0)
+    errors.unshift(`Unexpected key(s) in state_dict: ${quoted(unexpectedKeys)}. `);
   if (strict && missingKeys.length > 0) errors.unshift(`Missing key(s) in state_dict: ${quoted(missingKeys)}. `);
   if (errors.length > 0) {
-    throw new CheckpointError('STATE_DICT', `Error(s) in loading state_dict for ${className(target)}:\n\t${errors.join('\n\t')}`, causes.length > 0 ? { cause: causes[0] } : {});
+    throw new CheckpointError(
+      'STATE_DICT',
+      `Error(s) in loading state_dict for ${className(target)}:\n\t${errors.join('\n\t')}`,
+      causes.length > 0 ? { cause: causes[0] } : {},
+    );
   }
   return incompatible;
 }
@@ -171,7 +193,8 @@ function completeOldState(module: ModuleObject, { state, prefix, localMetadata }
 export function loadOwnState(module: ModuleObject, step: LoadStep, setExtraState?: (state: PyValue) => void): void {
   const { state, prefix, localMetadata, strict, missingKeys, unexpectedKeys, errors } = step;
   completeOldState(module, step);
-  for (const hook of hooksOf(module)?.loadPre.values() ?? []) hook(module, state, prefix, localMetadata, strict, missingKeys, unexpectedKeys, errors);
+  for (const hook of hooksOf(module)?.loadPre.values() ?? [])
+    hook(module, state, prefix, localMetadata, strict, missingKeys, unexpectedKeys, errors);
 
   const transient = nonPersistentOf(module);
   const local = new Map<string, PyValue>();
@@ -213,20 +236,35 @@ function shapeText(tensor: AnyTensor): string {
   return `torch.Size([${sizesOf(tensor).join(', ')}])`;
 }
 
-function loadOne(module: ModuleObject, name: string, own: PyValue, given: PyValue, key: string, assign: boolean, step: LoadStep): void {
+function loadOne(
+  module: ModuleObject,
+  name: string,
+  own: PyValue,
+  given: PyValue,
+  key: string,
+  assign: boolean,
+  step: LoadStep,
+): void {
   const { errors } = step;
   if (!isTensor(given)) {
     if (!isLazy(given)) {
-      errors.push(`While copying the parameter named "${key}", expected torch.Tensor or Tensor-like object from checkpoint but received ${pythonTypeText(given)}`);
+      errors.push(
+        `While copying the parameter named "${key}", expected torch.Tensor or Tensor-like object from checkpoint but received ${pythonTypeText(given)}`,
+      );
     }
     return;
   }
   if (isLazy(own)) return materialize(module, name, given);
   if (!isTensor(own)) return;
   // Files of PyTorch 0.3 have one element where a 0-dim tensor is meant.
-  const value = sizesOf(own).length === 0 && given instanceof Tensor && given.shape.length === 1 && given.shape[0] === 1 ? given.select(0, 0) : given;
+  const value =
+    sizesOf(own).length === 0 && given instanceof Tensor && given.shape.length === 1 && given.shape[0] === 1
+      ? given.select(0, 0)
+      : given;
   if (String(sizesOf(value)) !== String(sizesOf(own))) {
-    errors.push(`size mismatch for ${key}: copying a param with shape ${shapeText(value)} from checkpoint, the shape in current model is ${shapeText(own)}.`);
+    errors.push(
+      `size mismatch for ${key}: copying a param with shape ${shapeText(value)} from checkpoint, the shape in current model is ${shapeText(own)}.`,
+    );
     return;
   }
   if (own instanceof Tensor && own.isMeta && !(value instanceof Tensor && value.isMeta) && !assign) {

@@ -25,7 +25,10 @@ const OLD = "size_average=None, reduce=None, reduction='mean'";
 
 function reduction(module: Builder, call: Call, old = true): void {
   const [average, reduce] = old ? [call.value('size_average'), call.value('reduce')] : [null, null];
-  if (average === null && reduce === null) return module.keep('reduction');
+  if (average === null && reduce === null) {
+    module.keep('reduction');
+    return;
+  }
   const chosen = (reduce ?? true) ? ((average ?? true) ? 'mean' : 'sum') : 'none';
   process.emitWarning(`size_average and reduce args will be deprecated, please use reduction='${chosen}' instead.`);
   module.set('reduction', chosen);
@@ -68,29 +71,58 @@ export class BCEWithLogitsLoss extends loss<WeightedOptions & { posWeight?: Tens
   weighted: true,
 }) {}
 
-const NLL = { signature: "weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean'", weighted: true, keep: ['ignore_index'] };
+const NLL = {
+  signature: "weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean'",
+  weighted: true,
+  keep: ['ignore_index'],
+};
 export class NLLLoss extends loss<WeightedOptions & { ignoreIndex?: number }>('NLLLoss', NLL) {}
 export class NLLLoss2d extends loss<WeightedOptions & { ignoreIndex?: number }>('NLLLoss2d', NLL) {}
-export class CrossEntropyLoss extends loss<WeightedOptions & { ignoreIndex?: number; labelSmoothing?: number }>('CrossEntropyLoss', {
-  signature: `${NLL.signature}, label_smoothing=0.0`,
-  weighted: true,
-  keep: ['ignore_index', 'label_smoothing'],
-}) {}
-export class PoissonNLLLoss extends loss<LossOptions & { logInput?: boolean; full?: boolean; eps?: number }>('PoissonNLLLoss', {
-  signature: "log_input=True, full=False, size_average=None, eps=1e-08, reduce=None, reduction='mean'",
-  keep: ['log_input', 'full', 'eps'],
-}) {}
+export class CrossEntropyLoss extends loss<WeightedOptions & { ignoreIndex?: number; labelSmoothing?: number }>(
+  'CrossEntropyLoss',
+  {
+    signature: `${NLL.signature}, label_smoothing=0.0`,
+    weighted: true,
+    keep: ['ignore_index', 'label_smoothing'],
+  },
+) {}
+export class PoissonNLLLoss extends loss<LossOptions & { logInput?: boolean; full?: boolean; eps?: number }>(
+  'PoissonNLLLoss',
+  {
+    signature: "log_input=True, full=False, size_average=None, eps=1e-08, reduce=None, reduction='mean'",
+    keep: ['log_input', 'full', 'eps'],
+  },
+) {}
 export class GaussianNLLLoss extends loss<{ full?: boolean; eps?: number; reduction?: Reduction }>('GaussianNLLLoss', {
   signature: "*, full=False, eps=1e-06, reduction='mean'",
   old: false,
   keep: ['full', 'eps'],
 }) {}
-export class KLDivLoss extends loss<LossOptions & { logTarget?: boolean }>('KLDivLoss', { signature: `${OLD}, log_target=False`, keep: ['log_target'] }) {}
-export class HingeEmbeddingLoss extends loss<LossOptions & { margin?: number }>('HingeEmbeddingLoss', { signature: `margin=1.0, ${OLD}`, keep: ['margin'] }) {}
-export class SmoothL1Loss extends loss<LossOptions & { beta?: number }>('SmoothL1Loss', { signature: `${OLD}, beta=1.0`, keep: ['beta'] }) {}
-export class HuberLoss extends loss<{ reduction?: Reduction; delta?: number }>('HuberLoss', { signature: "reduction='mean', delta=1.0", old: false, keep: ['delta'] }) {}
-export class CosineEmbeddingLoss extends loss<LossOptions & { margin?: number }>('CosineEmbeddingLoss', { signature: `margin=0.0, ${OLD}`, keep: ['margin'] }) {}
-export class MarginRankingLoss extends loss<LossOptions & { margin?: number }>('MarginRankingLoss', { signature: `margin=0.0, ${OLD}`, keep: ['margin'] }) {}
+export class KLDivLoss extends loss<LossOptions & { logTarget?: boolean }>('KLDivLoss', {
+  signature: `${OLD}, log_target=False`,
+  keep: ['log_target'],
+}) {}
+export class HingeEmbeddingLoss extends loss<LossOptions & { margin?: number }>('HingeEmbeddingLoss', {
+  signature: `margin=1.0, ${OLD}`,
+  keep: ['margin'],
+}) {}
+export class SmoothL1Loss extends loss<LossOptions & { beta?: number }>('SmoothL1Loss', {
+  signature: `${OLD}, beta=1.0`,
+  keep: ['beta'],
+}) {}
+export class HuberLoss extends loss<{ reduction?: Reduction; delta?: number }>('HuberLoss', {
+  signature: "reduction='mean', delta=1.0",
+  old: false,
+  keep: ['delta'],
+}) {}
+export class CosineEmbeddingLoss extends loss<LossOptions & { margin?: number }>('CosineEmbeddingLoss', {
+  signature: `margin=0.0, ${OLD}`,
+  keep: ['margin'],
+}) {}
+export class MarginRankingLoss extends loss<LossOptions & { margin?: number }>('MarginRankingLoss', {
+  signature: `margin=0.0, ${OLD}`,
+  keep: ['margin'],
+}) {}
 export class MultiMarginLoss extends loss<WeightedOptions & { p?: 1 | 2; margin?: number }>('MultiMarginLoss', {
   signature: `p=1, margin=1.0, weight=None, ${OLD}`,
   weighted: true,
@@ -102,16 +134,22 @@ export class MultiMarginLoss extends loss<WeightedOptions & { p?: 1 | 2; margin?
 
 function demandMargin(call: Call): void {
   const margin = call.number('margin');
-  if (margin <= 0) throw new RangeError(`${call.className}: expected margin to be greater than 0, got ${margin} instead`);
+  if (margin <= 0)
+    throw new RangeError(`${call.className}: expected margin to be greater than 0, got ${margin} instead`);
 }
 
-export class TripletMarginLoss extends loss<LossOptions & { margin?: number; p?: number; eps?: number; swap?: boolean }>('TripletMarginLoss', {
+export class TripletMarginLoss extends loss<
+  LossOptions & { margin?: number; p?: number; eps?: number; swap?: boolean }
+>('TripletMarginLoss', {
   signature: `margin=1.0, p=2.0, eps=1e-06, swap=False, ${OLD}`,
   keep: ['margin', 'p', 'eps', 'swap'],
   check: demandMargin,
 }) {}
 
-export class TripletMarginWithDistanceLoss extends builtin<[], { distanceFunction?: Module; margin?: number; swap?: boolean; reduction?: Reduction }>({
+export class TripletMarginWithDistanceLoss extends builtin<
+  [],
+  { distanceFunction?: Module; margin?: number; swap?: boolean; reduction?: Reduction }
+>({
   python: `${MODULE}.TripletMarginWithDistanceLoss`,
   signature: "*, distance_function=None, margin=1.0, swap=False, reduction='mean'",
   build(module, call) {

@@ -12,25 +12,51 @@
  *     there is for a module from a file, which is made without its constructor. A name from a file can therefore
  *     shadow nothing, and never becomes a property.
  *
- * A read of a child costs two Map lookups; methods are found on the prototypes before any proxy is asked.
+ * A read of a child goes through both and takes a microsecond or two; methods are found on the prototypes before the last
+ * one is asked, and what is here works on the Maps.
  */
 import { inspect } from 'node:util';
 import { DType } from '../dtype';
-import { type Picklable, getPickled, setState } from '../pickle/classes';
-import { Device, type PyObject, type PyValue, printer } from '../pickle/values';
+import { getPickled, type Picklable, setState } from '../pickle/classes';
+import { type Device, type PyObject, type PyValue, printer } from '../pickle/values';
 import { type Parameter, Tensor } from '../tensor/tensor';
 import {
-  type Attributes, type ModuleObject, assignAttribute, attributeNames, attributesOf, buffersOf, childrenOf, deleteAttribute, getAttribute, knownAttributes,
-  moduleBrand, newAttributes, parametersOf, setAttributes,
+  type Attributes,
+  assignAttribute,
+  attributeNames,
+  attributesOf,
+  buffersOf,
+  childrenOf,
+  deleteAttribute,
+  getAttribute,
+  knownAttributes,
+  type ModuleObject,
+  moduleBrand,
+  newAttributes,
+  parametersOf,
+  setAttributes,
 } from './attributes';
 import { convertTensors } from './convert-tensors';
-import { type HookHandle, type LoadPostHook, type LoadPreHook, type StateDictHook, type StateDictPreHook, addHook } from './hooks';
-import { type IncompatibleKeys, type LoadStateDictOptions, type LoadStep, loadOwnState, loadStateDict } from './load-state-dict';
+import {
+  addHook,
+  type HookHandle,
+  type LoadPostHook,
+  type LoadPreHook,
+  type StateDictHook,
+  type StateDictPreHook,
+} from './hooks';
+import {
+  type IncompatibleKeys,
+  type LoadStateDictOptions,
+  type LoadStep,
+  loadOwnState,
+  loadStateDict,
+} from './load-state-dict';
+import { bufferAt, parameterAt, replaceSubmodule, submoduleAt } from './paths';
 import { pickledModule } from './pickled-module';
 import { registerBuffer, registerModule, registerParameter } from './registration';
 import { type StateDict, type StateDictOptions, saveOwnState, stateDict } from './state-dict';
-import { bufferAt, parameterAt, replaceSubmodule, submoduleAt } from './paths';
-import { type WalkOptions, namedMembers, namedModules } from './traverse';
+import { namedMembers, namedModules, type WalkOptions } from './traverse';
 
 /** A child by number, for containers that count them: what `model[0]` asks for. */
 export const childByIndex: unique symbol = Symbol.for('torch-checkpoint.nn.childByIndex');
@@ -45,9 +71,11 @@ function lookUp(module: object, name: string): PyValue | undefined {
 /** The traps of the instance's Proxy, which is handed the instance itself; both share one Map of attributes. */
 const instanceTraps: ProxyHandler<object> = {
   defineProperty(target, key, descriptor) {
-    if (typeof key !== 'string' || !('value' in descriptor) || key === '__proto__') return Reflect.defineProperty(target, key, descriptor);
+    if (typeof key !== 'string' || !('value' in descriptor) || key === '__proto__')
+      return Reflect.defineProperty(target, key, descriptor);
     // A class field without a value is no attribute: Python has none until one is assigned.
-    if (descriptor.value !== undefined && !assignAttribute(attributesOf(target), key, descriptor.value)) return Reflect.defineProperty(target, key, descriptor);
+    if (descriptor.value !== undefined && !assignAttribute(attributesOf(target), key, descriptor.value))
+      return Reflect.defineProperty(target, key, descriptor);
     return Reflect.deleteProperty(target, key);
   },
   deleteProperty(target, key) {
@@ -71,9 +99,13 @@ const lastTraps: ProxyHandler<object> = {
     return isInstance(receiver) ? lookUp(receiver, key) : undefined;
   },
   set(target, key, value: unknown, receiver: object) {
-    if (typeof key !== 'string' || key in target || !isInstance(receiver)) return Reflect.set(target, key, value, receiver);
+    if (typeof key !== 'string' || key in target || !isInstance(receiver))
+      return Reflect.set(target, key, value, receiver);
     if (assignAttribute(attributesOf(receiver), key, value)) return true;
-    return value === undefined || Reflect.defineProperty(receiver, key, { value, writable: true, enumerable: true, configurable: true });
+    return (
+      value === undefined ||
+      Reflect.defineProperty(receiver, key, { value, writable: true, enumerable: true, configurable: true })
+    );
   },
 };
 
@@ -105,6 +137,14 @@ export class Module implements Picklable {
     return lookUp(this, name);
   }
 
+  /**
+   * Removes an attribute, parameter, buffer or child; false when there is none. For a module that was made here, `delete
+   * module.name` does the same; a module from a file is no Proxy and cannot see it.
+   */
+  deleteAttribute(name: string): boolean {
+    return deleteAttribute(attributesOf(this), name);
+  }
+
   /** `persistent: false` keeps the buffer out of state dicts. */
   registerBuffer(name: string, tensor: Tensor | null, options: { persistent?: boolean } = {}): void {
     registerBuffer(this, name, tensor, options.persistent ?? true);
@@ -127,7 +167,9 @@ export class Module implements Picklable {
   }
 
   /** Each once, under the first name that leads to it. */
-  namedParameters(options: WalkOptions & { recurse?: boolean } = {}): Generator<[name: string, parameter: Parameter], void, undefined> {
+  namedParameters(
+    options: WalkOptions & { recurse?: boolean } = {},
+  ): Generator<[name: string, parameter: Parameter], void, undefined> {
     return namedMembers(this, 'parameters', options) as Generator<[string, Parameter], void, undefined>;
   }
 
@@ -135,7 +177,9 @@ export class Module implements Picklable {
     for (const [, buffer] of this.namedBuffers({ recurse })) yield buffer;
   }
 
-  namedBuffers(options: WalkOptions & { recurse?: boolean } = {}): Generator<[name: string, buffer: Tensor], void, undefined> {
+  namedBuffers(
+    options: WalkOptions & { recurse?: boolean } = {},
+  ): Generator<[name: string, buffer: Tensor], void, undefined> {
     return namedMembers(this, 'buffers', options) as Generator<[string, Tensor], void, undefined>;
   }
 
@@ -188,7 +232,10 @@ export class Module implements Picklable {
       const next = top.children.next();
       if (next.done) visited.push(stack.pop()?.module as unknown as Module);
       else if (!stack.some(({ module }) => module === (next.value as ModuleObject))) {
-        stack.push({ module: next.value, children: next.value instanceof Module ? next.value.children() : ([][Symbol.iterator]() as Iterator<Module>) });
+        stack.push({
+          module: next.value,
+          children: next.value instanceof Module ? next.value.children() : ([][Symbol.iterator]() as Iterator<Module>),
+        });
       }
     }
     for (const module of visited) visit(module);
@@ -215,8 +262,12 @@ export class Module implements Picklable {
   to(target: DType | Device | string): this {
     const dtype = typeof target === 'string' ? DType.of(target) : target;
     if (!(dtype instanceof DType)) convertTensors(this, (tensor) => tensor.to(target as Device | string));
-    else if (!dtype.isFloatingPoint && !dtype.isComplex) throw new TypeError(`nn.Module.to only accepts floating point or complex dtypes, but got desired dtype=${dtype}`);
-    else convertTensors(this, (tensor) => (tensor.dtype.isFloatingPoint || tensor.dtype.isComplex ? tensor.to(dtype) : tensor));
+    else if (!dtype.isFloatingPoint && !dtype.isComplex)
+      throw new TypeError(`nn.Module.to only accepts floating point or complex dtypes, but got desired dtype=${dtype}`);
+    else
+      convertTensors(this, (tensor) =>
+        tensor.dtype.isFloatingPoint || tensor.dtype.isComplex ? tensor.to(dtype) : tensor,
+      );
     return this;
   }
 
@@ -249,7 +300,8 @@ export class Module implements Picklable {
   /** This module's own part of a state dict; a class may add to it. */
   saveToStateDict(destination: StateDict, prefix: string, keepVars: boolean): void {
     saveOwnState(this, destination, prefix, keepVars);
-    if (this.getExtraState !== Module.prototype.getExtraState) destination.set(`${prefix}_extra_state`, this.getExtraState());
+    if (this.getExtraState !== Module.prototype.getExtraState)
+      destination.set(`${prefix}_extra_state`, this.getExtraState());
   }
 
   /** Takes this module's own part of a state dict; a class may look at it first. */

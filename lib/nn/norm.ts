@@ -16,9 +16,10 @@ export interface BatchNormOptions extends FactoryOptions {
 }
 
 function affine(module: Builder, call: Call, flag: string, shape: readonly number[]): void {
-  if (!call.flag(flag)) return module.noParameter('weight', 'bias');
-  module.parameter('weight', shape, ones);
-  if (call.flag('bias')) module.parameter('bias', shape, zeros);
+  const isAffine = call.flag(flag);
+  if (isAffine) module.parameter('weight', shape, ones);
+  else module.noParameter('weight');
+  if (isAffine && call.flag('bias')) module.parameter('bias', shape, zeros);
   else module.noParameter('bias');
 }
 
@@ -32,10 +33,20 @@ function withStatistics(module: Builder, call: Call): void {
   module.buffer('num_batches_tracked', tracks ? newTensor(call, [], zeros, DType.int64) : null);
 }
 
-const STATISTICS_EXTRA = '{num_features}, eps={eps}, momentum={momentum}, affine={affine}, bias={bias?}, track_running_stats={track_running_stats}';
+interface Affine {
+  weight: Parameter | null;
+  bias: Parameter | null;
+}
+interface Statistics extends Affine {
+  runningMean: Tensor | null;
+  runningVar: Tensor | null;
+}
+
+const STATISTICS_EXTRA =
+  '{num_features}, eps={eps}, momentum={momentum}, affine={affine}, bias={bias?}, track_running_stats={track_running_stats}';
 
 function statistics(python: string, on: 'True' | 'False', between = '') {
-  return builtin<[numFeatures: number], BatchNormOptions>({
+  return builtin<[numFeatures: number], BatchNormOptions, Statistics>({
     python: `torch.nn.modules.${python}`,
     signature: `num_features, eps=1e-05, momentum=0.1, affine=${on}, track_running_stats=${on}, ${between}device=None, dtype=None, *, bias=True`,
     build(module, call) {
@@ -47,15 +58,6 @@ function statistics(python: string, on: 'True' | 'False', between = '') {
   });
 }
 
-interface Affine {
-  weight: Parameter | null;
-  bias: Parameter | null;
-}
-interface Statistics extends Affine {
-  runningMean: Tensor | null;
-  runningVar: Tensor | null;
-}
-
 export class BatchNorm1d extends statistics('batchnorm.BatchNorm1d', 'True') {}
 export class BatchNorm2d extends statistics('batchnorm.BatchNorm2d', 'True') {}
 export class BatchNorm3d extends statistics('batchnorm.BatchNorm3d', 'True') {}
@@ -63,13 +65,6 @@ export class SyncBatchNorm extends statistics('batchnorm.SyncBatchNorm', 'True',
 export class InstanceNorm1d extends statistics('instancenorm.InstanceNorm1d', 'False') {}
 export class InstanceNorm2d extends statistics('instancenorm.InstanceNorm2d', 'False') {}
 export class InstanceNorm3d extends statistics('instancenorm.InstanceNorm3d', 'False') {}
-export interface BatchNorm1d extends Statistics {}
-export interface BatchNorm2d extends Statistics {}
-export interface BatchNorm3d extends Statistics {}
-export interface SyncBatchNorm extends Statistics {}
-export interface InstanceNorm1d extends Statistics {}
-export interface InstanceNorm2d extends Statistics {}
-export interface InstanceNorm3d extends Statistics {}
 
 export interface LayerNormOptions extends FactoryOptions {
   eps?: number;
@@ -80,10 +75,12 @@ export interface LayerNormOptions extends FactoryOptions {
 /** A number stands for a tuple of it. */
 function normalizedShape(call: Call): Tuple {
   const shape = call.value('normalized_shape');
-  return shape instanceof Tuple ? Tuple.from(shape as unknown as PyValue[]) : Tuple.of<PyValue>(call.size('normalized_shape'));
+  return shape instanceof Tuple
+    ? Tuple.from(shape as unknown as PyValue[])
+    : Tuple.of<PyValue>(call.size('normalized_shape'));
 }
 
-export class LayerNorm extends builtin<[normalizedShape: number | readonly number[]], LayerNormOptions>({
+export class LayerNorm extends builtin<[normalizedShape: number | readonly number[]], LayerNormOptions, Affine>({
   python: 'torch.nn.modules.normalization.LayerNorm',
   signature: 'normalized_shape, eps=1e-05, elementwise_affine=True, bias=True, device=None, dtype=None',
   build(module, call) {
@@ -94,7 +91,6 @@ export class LayerNorm extends builtin<[normalizedShape: number | readonly numbe
   },
   extra: '{normalized_shape}, eps={eps}, elementwise_affine={elementwise_affine}, bias={bias?}',
 }) {}
-export interface LayerNorm extends Affine {}
 
 export interface GroupNormOptions extends FactoryOptions {
   eps?: number;
@@ -102,25 +98,29 @@ export interface GroupNormOptions extends FactoryOptions {
   bias?: boolean;
 }
 
-export class GroupNorm extends builtin<[numGroups: number, numChannels: number], GroupNormOptions>({
+export class GroupNorm extends builtin<[numGroups: number, numChannels: number], GroupNormOptions, Affine>({
   python: 'torch.nn.modules.normalization.GroupNorm',
   signature: 'num_groups, num_channels, eps=1e-05, affine=True, device=None, dtype=None, *, bias=True',
   build(module, call) {
     const [groups, channels] = [call.int('num_groups'), call.size('num_channels')];
-    if (channels % groups !== 0) throw new RangeError(`num_channels (${channels}) must be divisible by num_groups (${groups})`);
+    if (channels % groups !== 0)
+      throw new RangeError(`num_channels (${channels}) must be divisible by num_groups (${groups})`);
     module.keep('num_groups', 'num_channels', 'eps', 'affine');
     affine(module, call, 'affine', [channels]);
   },
   extra: '{num_groups}, {num_channels}, eps={eps}, affine={affine}, bias={bias?}',
 }) {}
-export interface GroupNorm extends Affine {}
 
 export interface RMSNormOptions extends FactoryOptions {
   eps?: number | null;
   elementwiseAffine?: boolean;
 }
 
-export class RMSNorm extends builtin<[normalizedShape: number | readonly number[]], RMSNormOptions>({
+export class RMSNorm extends builtin<
+  [normalizedShape: number | readonly number[]],
+  RMSNormOptions,
+  { weight: Parameter | null }
+>({
   python: 'torch.nn.modules.normalization.RMSNorm',
   signature: 'normalized_shape, eps=None, elementwise_affine=True, device=None, dtype=None',
   build(module, call) {
@@ -131,9 +131,7 @@ export class RMSNorm extends builtin<[normalizedShape: number | readonly number[
     else module.noParameter('weight');
   },
   extra: '{normalized_shape}, eps={eps}, elementwise_affine={elementwise_affine}',
-}) {
-  declare weight: Parameter | null;
-}
+}) {}
 
 interface ResponseNormOptions {
   alpha?: number;

@@ -9,7 +9,7 @@ interface ParallelOptions {
 }
 
 /** As PyTorch makes it on a machine without accelerators: it only wraps its module. */
-export class DataParallel extends builtin<[module: Module], ParallelOptions>({
+export class DataParallel extends builtin<[module: Module], ParallelOptions, { module: Module }>({
   python: 'torch.nn.parallel.data_parallel.DataParallel',
   signature: 'module, device_ids=None, output_device=None, dim=0',
   build(module, call) {
@@ -18,6 +18,4 @@ export class DataParallel extends builtin<[module: Module], ParallelOptions>({
     module.child('module', wrapped);
     module.set('device_ids', []);
   },
-}) {
-  declare module: Module;
-}
+}) {}

@@ -2,7 +2,7 @@
 import type { PyValue } from '../pickle/values';
 import { Parameter, Tensor } from '../tensor/tensor';
 import { assignAttribute, attributesOf, deleteAttribute, getAttribute } from './attributes';
-import { type Named, absoluteIndex, entriesOf } from './container';
+import { absoluteIndex, entriesOf, type Named } from './container';
 import { ShownAttributes } from './extra-repr';
 import { Module } from './module';
 import { pythonClassName, tensorTypeName } from './python-names';
@@ -21,7 +21,9 @@ function line(key: string, value: PyValue | undefined, typeName: (tensor: Tensor
 export function parameterListExtra(shown: ShownAttributes): string {
   const size = shown.value('_size');
   const count = typeof size === 'number' ? Math.min(size, MAX_SHOWN) : 0;
-  return Array.from({ length: count }, (_, i) => line(String(i), shown.value(String(i)), ({ dtype }) => String(dtype))).join('\n');
+  return Array.from({ length: count }, (_, i) =>
+    line(String(i), shown.value(String(i)), ({ dtype }) => String(dtype)),
+  ).join('\n');
 }
 
 export function parameterDictExtra(shown: ShownAttributes): string {

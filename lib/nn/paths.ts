@@ -1,6 +1,14 @@
 /** `get_submodule`, `get_parameter` and `get_buffer`: parts of a module by path, with PyTorch's texts. */
 import { type Parameter, Tensor } from '../tensor/tensor';
-import { type ModuleObject, assignAttribute, attributesOf, buffersOf, getAttribute, isModule, parametersOf } from './attributes';
+import {
+  assignAttribute,
+  attributesOf,
+  buffersOf,
+  getAttribute,
+  isModule,
+  type ModuleObject,
+  parametersOf,
+} from './attributes';
 import { className } from './state-dict';
 
 /** Python raises AttributeError, which is a RangeError here. */
@@ -31,7 +39,8 @@ export function parameterAt(root: ModuleObject, path: string): Parameter {
   const [module, name] = parentOf(root, path);
   const found = parametersOf(module).get(name) ?? attribute(module, name);
   // Files of old versions have plain tensors among their parameters.
-  if (!(found instanceof Tensor) || buffersOf(module).has(name)) throw new RangeError(`\`${name}\` is not an nn.Parameter`);
+  if (!(found instanceof Tensor) || buffersOf(module).has(name))
+    throw new RangeError(`\`${name}\` is not an nn.Parameter`);
   return found;
 }
 

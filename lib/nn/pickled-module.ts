@@ -11,9 +11,13 @@ class UnregisteredClass extends PyGlobal {
     super('__main__', name);
     Object.defineProperty(this, 'module', {
       get(): never {
-        throw new CheckpointError('UNSAVABLE', `the class ${name} has no Python name, so a whole ${name} cannot be saved`, {
-          hint: `save module.stateDict(), or call register('package.module.${name}', ${name}) first`,
-        });
+        throw new CheckpointError(
+          'UNSAVABLE',
+          `the class ${name} has no Python name, so a whole ${name} cannot be saved`,
+          {
+            hint: `save module.stateDict(), or call register('package.module.${name}', ${name}) first`,
+          },
+        );
       },
     });
   }
@@ -27,12 +31,19 @@ interface Owner {
 }
 
 /** The pickled form of `module`: what the file said with its attributes as they are now, or a new one. */
-export function pickledModule(module: Owner, pickled: PyObject | undefined, attributes: Attributes | undefined): PyObject {
+export function pickledModule(
+  module: Owner,
+  pickled: PyObject | undefined,
+  attributes: Attributes | undefined,
+): PyObject {
   let form = pickled ?? made.get(module);
   if (!form || (!pickled && form.callable instanceof UnregisteredClass)) {
     const name = registeredName(module.constructor);
     const dot = name?.lastIndexOf('.') ?? -1;
-    const callable = name === undefined ? new UnregisteredClass(module.constructor.name) : new PyGlobal(name.slice(0, dot), name.slice(dot + 1));
+    const callable =
+      name === undefined
+        ? new UnregisteredClass(module.constructor.name)
+        : new PyGlobal(name.slice(0, dot), name.slice(dot + 1));
     form = new PyObject(callable, new Tuple(), 'newobj');
     made.set(module, form);
   }

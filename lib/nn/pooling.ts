@@ -1,7 +1,8 @@
 /** `torch.nn.modules.pooling`. */
+
+import type { Tensor } from '../tensor/tensor';
 import { builtin } from './builtin';
 import type { Sizes } from './conv';
-import type { Tensor } from '../tensor/tensor';
 
 const MODULE = 'torch.nn.modules.pooling';
 
@@ -95,7 +96,8 @@ function fractionalMaxPool(dims: 2 | 3) {
     signature: 'kernel_size, output_size=None, output_ratio=None, return_indices=False, _random_samples=None',
     build(module, call) {
       const [bySize, byRatio] = [!call.isNone('output_size'), !call.isNone('output_ratio')];
-      if (!bySize && !byRatio) throw new RangeError(`${call.className} requires specifying either an output size, or a pooling ratio`);
+      if (!bySize && !byRatio)
+        throw new RangeError(`${call.className} requires specifying either an output size, or a pooling ratio`);
       if (bySize && byRatio) throw new RangeError('only one of output_size and output_ratio may be specified');
       module.set('kernel_size', call.tuple('kernel_size', dims));
       module.keep('return_indices');
@@ -134,7 +136,11 @@ export class AdaptiveMaxPool2d extends adaptiveMaxPool(2) {}
 export class AdaptiveMaxPool3d extends adaptiveMaxPool(3) {}
 
 function adaptiveAvgPool(dims: Dims) {
-  return builtin<[outputSize: OutputSize]>({ python: `${MODULE}.AdaptiveAvgPool${dims}d`, signature: 'output_size', extra: 'output_size={output_size}' });
+  return builtin<[outputSize: OutputSize]>({
+    python: `${MODULE}.AdaptiveAvgPool${dims}d`,
+    signature: 'output_size',
+    extra: 'output_size={output_size}',
+  });
 }
 export class AdaptiveAvgPool1d extends adaptiveAvgPool(1) {}
 export class AdaptiveAvgPool2d extends adaptiveAvgPool(2) {}

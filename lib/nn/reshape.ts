@@ -26,7 +26,8 @@ interface FoldOptions {
 export class Fold extends builtin<[outputSize: Sizes, kernelSize: Sizes], FoldOptions>({
   python: 'torch.nn.modules.fold.Fold',
   signature: 'output_size, kernel_size, dilation=1, padding=0, stride=1',
-  extra: 'output_size={output_size}, kernel_size={kernel_size}, dilation={dilation}, padding={padding}, stride={stride}',
+  extra:
+    'output_size={output_size}, kernel_size={kernel_size}, dilation={dilation}, padding={padding}, stride={stride}',
 }) {}
 
 export class Unfold extends builtin<[kernelSize: Sizes], FoldOptions>({
@@ -76,16 +77,23 @@ function resample(module: Builder, call: Call, mode: PyValue, alignCorners: PyVa
 }
 
 function resampleExtra(shown: ShownAttributes): string {
-  return shown.format(`${shown.isNone('scale_factor') ? 'size={size!r}' : 'scale_factor={scale_factor!r}'}, mode={mode!r}`);
+  return shown.format(
+    `${shown.isNone('scale_factor') ? 'size={size!r}' : 'scale_factor={scale_factor!r}'}, mode={mode!r}`,
+  );
 }
 
 export class Upsample extends builtin<
   [],
-  ResampleOptions & { mode?: 'nearest' | 'linear' | 'bilinear' | 'bicubic' | 'trilinear'; alignCorners?: boolean | null; recomputeScaleFactor?: boolean | null }
+  ResampleOptions & {
+    mode?: 'nearest' | 'linear' | 'bilinear' | 'bicubic' | 'trilinear';
+    alignCorners?: boolean | null;
+    recomputeScaleFactor?: boolean | null;
+  }
 >({
   python: 'torch.nn.modules.upsampling.Upsample',
   signature: "size=None, scale_factor=None, mode='nearest', align_corners=None, recompute_scale_factor=None",
-  build: (module, call) => resample(module, call, call.value('mode'), call.value('align_corners'), call.value('recompute_scale_factor')),
+  build: (module, call) =>
+    resample(module, call, call.value('mode'), call.value('align_corners'), call.value('recompute_scale_factor')),
   extra: resampleExtra,
 }) {}
 

@@ -1,5 +1,4 @@
 /** `torch.nn.modules.rnn`: recurrent layers and their cells. */
-import { StringIdentity, noteString } from '../pickle/notes';
 import { PyFloat, type PyValue } from '../pickle/values';
 import type { Parameter } from '../tensor/tensor';
 import type { Call } from './arguments';
@@ -25,23 +24,25 @@ function check(call: Call): void {
   const dropout = call.value('dropout');
   const p = dropout instanceof PyFloat ? dropout.value : dropout;
   if (typeof p !== 'number' || p < 0 || p > 1) {
-    throw new RangeError('dropout should be a number in range [0, 1] representing the probability of an element being zeroed');
+    throw new RangeError(
+      'dropout should be a number in range [0, 1] representing the probability of an element being zeroed',
+    );
   }
   if (p > 0 && call.int('num_layers') === 1) {
     process.emitWarning(
       `dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects num_layers greater than 1, but got dropout=${p} and num_layers=1`,
     );
   }
-  for (const name of ['bias', 'batch_first']) if (typeof call.value(name) !== 'boolean') throw new TypeError(`${name} should be of type bool`);
+  for (const name of ['bias', 'batch_first'])
+    if (typeof call.value(name) !== 'boolean') throw new TypeError(`${name} should be of type bool`);
   if (call.int('input_size') <= 0) throw new RangeError('input_size must be greater than zero');
   if (call.int('hidden_size') <= 0) throw new RangeError('hidden_size must be greater than zero');
   if (call.int('num_layers') <= 0) throw new RangeError('num_layers must be greater than zero');
-  if (call.int('proj_size') < 0) throw new RangeError('proj_size should be a positive integer or zero to disable projections');
-  if (call.int('proj_size') >= call.int('hidden_size')) throw new RangeError('proj_size has to be smaller than hidden_size');
+  if (call.int('proj_size') < 0)
+    throw new RangeError('proj_size should be a positive integer or zero to disable projections');
+  if (call.int('proj_size') >= call.int('hidden_size'))
+    throw new RangeError('proj_size has to be smaller than hidden_size');
 }
-
-/** Names that a layer of this process has as attributes: Python shares those, and makes the lists' strings anew. */
-const internedNames = new Set<string>();
 
 function recurrent(module: Builder, call: Call, mode: string): void {
   check(call);
@@ -60,31 +61,24 @@ function recurrent(module: Builder, call: Call, mode: string): void {
     for (let direction = 0; direction < directions; direction++) {
       const suffix = `l${layer}${direction === 1 ? '_reverse' : ''}`;
       const input = layer === 0 ? call.size('input_size') : output * directions;
-      const shapes: [name: string, shape: number[]][] = [[`weight_ih_${suffix}`, [gates, input]], [`weight_hh_${suffix}`, [gates, output]]];
+      const shapes: [name: string, shape: number[]][] = [
+        [`weight_ih_${suffix}`, [gates, input]],
+        [`weight_hh_${suffix}`, [gates, output]],
+      ];
       if (call.flag('bias')) shapes.push([`bias_ih_${suffix}`, [gates]], [`bias_hh_${suffix}`, [gates]]);
       if (projection > 0) shapes.push([`weight_hr_${suffix}`, [projection, hidden]]);
       for (const [name, shape] of shapes) module.parameter(name, shape, init);
-      layers.push(noteNames(shapes.map(([name]) => name), names));
+      layers.push(shapes.map(([name]) => name));
+      names.push(...shapes.map(([name]) => name));
     }
   }
   module.set('_flat_weights_names', names);
   module.set('_all_weights', layers);
   const parameters = parametersOf(module.module);
-  module.set('_flat_weights', names.map((name) => parameters.get(name) as PyValue));
-}
-
-/** Appends one layer's names to the flat list, as the same string objects; gives the layer's own list. */
-function noteNames(layer: string[], flat: string[]): string[] {
-  for (const [i, name] of layer.entries()) {
-    if (internedNames.has(name)) {
-      const identity = new StringIdentity(name);
-      noteString(layer, i, identity);
-      noteString(flat, flat.length, identity);
-    }
-    internedNames.add(name);
-    flat.push(name);
-  }
-  return layer;
+  module.set(
+    '_flat_weights',
+    names.map((name) => parameters.get(name) as PyValue),
+  );
 }
 
 function extra(shown: ShownAttributes): string {
@@ -98,9 +92,13 @@ function extra(shown: ShownAttributes): string {
   return shown.format(template);
 }
 
-const LAYERS = 'num_layers=1, bias=True, batch_first=False, dropout=0.0, bidirectional=False, proj_size=0, device=None, dtype=None';
+const LAYERS =
+  'num_layers=1, bias=True, batch_first=False, dropout=0.0, bidirectional=False, proj_size=0, device=None, dtype=None';
 
-export class RNNBase extends builtin<[mode: string, inputSize: number, hiddenSize: number], RecurrentOptions & { projSize?: number }>({
+export class RNNBase extends builtin<
+  [mode: string, inputSize: number, hiddenSize: number],
+  RecurrentOptions & { projSize?: number }
+>({
   python: `${MODULE}.RNNBase`,
   signature: `mode, input_size, hidden_size, ${LAYERS}`,
   build(module, call) {
@@ -118,7 +116,8 @@ export class LSTM extends builtin<[inputSize: number, hiddenSize: number], Recur
 }) {}
 
 function demandNoProjection(call: Call): void {
-  if (call.int('proj_size') !== 0) throw new RangeError('proj_size argument is only supported for LSTM, not RNN or GRU');
+  if (call.int('proj_size') !== 0)
+    throw new RangeError('proj_size argument is only supported for LSTM, not RNN or GRU');
 }
 
 export class GRU extends builtin<[inputSize: number, hiddenSize: number], RecurrentOptions>({
@@ -131,14 +130,18 @@ export class GRU extends builtin<[inputSize: number, hiddenSize: number], Recurr
   extra,
 }) {}
 
-export class RNN extends builtin<[inputSize: number, hiddenSize: number], RecurrentOptions & { nonlinearity?: 'tanh' | 'relu' }>({
+export class RNN extends builtin<
+  [inputSize: number, hiddenSize: number],
+  RecurrentOptions & { nonlinearity?: 'tanh' | 'relu' }
+>({
   python: `${MODULE}.RNN`,
   // PyTorch takes the nonlinearity as the fourth argument by position.
   signature: `input_size, hidden_size, num_layers=1, nonlinearity='tanh', ${LAYERS.slice(LAYERS.indexOf('bias'))}`,
   build(module, call) {
     demandNoProjection(call);
     const kind = call.text('nonlinearity');
-    if (kind !== 'tanh' && kind !== 'relu') throw new RangeError(`Unknown nonlinearity '${kind}'. Select from 'tanh' or 'relu'.`);
+    if (kind !== 'tanh' && kind !== 'relu')
+      throw new RangeError(`Unknown nonlinearity '${kind}'. Select from 'tanh' or 'relu'.`);
     module.keep('nonlinearity');
     recurrent(module, call, kind === 'tanh' ? 'RNN_TANH' : 'RNN_RELU');
   },
@@ -150,15 +153,23 @@ interface CellOptions extends FactoryOptions {
   bias?: boolean;
 }
 
+interface CellParameters {
+  weightIh: Parameter;
+  weightHh: Parameter;
+  biasIh: Parameter | null;
+  biasHh: Parameter | null;
+}
+
 function cell(module: Builder, call: Call, gates: number): void {
   module.keep('input_size', 'hidden_size', 'bias');
   const [input, hidden] = [call.size('input_size'), call.size('hidden_size')];
   const init = uniform(hidden > 0 ? 1 / Math.sqrt(hidden) : 0);
   module.parameter('weight_ih', [gates * hidden, input], init);
   module.parameter('weight_hh', [gates * hidden, hidden], init);
-  if (!call.flag('bias')) return module.noParameter('bias_ih', 'bias_hh');
-  module.parameter('bias_ih', [gates * hidden], init);
-  module.parameter('bias_hh', [gates * hidden], init);
+  for (const name of ['bias_ih', 'bias_hh']) {
+    if (call.flag('bias')) module.parameter(name, [gates * hidden], init);
+    else module.noParameter(name);
+  }
 }
 
 function cellExtra(shown: ShownAttributes): string {
@@ -169,7 +180,7 @@ function cellExtra(shown: ShownAttributes): string {
 }
 
 function cellClass(name: 'LSTMCell' | 'GRUCell', gates: number) {
-  return builtin<[inputSize: number, hiddenSize: number], CellOptions>({
+  return builtin<[inputSize: number, hiddenSize: number], CellOptions, CellParameters>({
     python: `${MODULE}.${name}`,
     signature: 'input_size, hidden_size, bias=True, device=None, dtype=None',
     build: (module, call) => cell(module, call, gates),
@@ -177,16 +188,13 @@ function cellClass(name: 'LSTMCell' | 'GRUCell', gates: number) {
   });
 }
 
-interface CellParameters {
-  weightIh: Parameter;
-  weightHh: Parameter;
-  biasIh: Parameter | null;
-  biasHh: Parameter | null;
-}
-
 export class LSTMCell extends cellClass('LSTMCell', 4) {}
 export class GRUCell extends cellClass('GRUCell', 3) {}
-export class RNNCell extends builtin<[inputSize: number, hiddenSize: number], CellOptions & { nonlinearity?: 'tanh' | 'relu' }>({
+export class RNNCell extends builtin<
+  [inputSize: number, hiddenSize: number],
+  CellOptions & { nonlinearity?: 'tanh' | 'relu' },
+  CellParameters
+>({
   python: `${MODULE}.RNNCell`,
   signature: "input_size, hidden_size, bias=True, nonlinearity='tanh', device=None, dtype=None",
   build(module, call) {
@@ -195,6 +203,3 @@ export class RNNCell extends builtin<[inputSize: number, hiddenSize: number], Ce
   },
   extra: cellExtra,
 }) {}
-export interface LSTMCell extends CellParameters {}
-export interface GRUCell extends CellParameters {}
-export interface RNNCell extends CellParameters {}

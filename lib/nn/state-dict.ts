@@ -4,10 +4,18 @@
  * Equal keys of two calls are two strings in Python, and a file tells: `prefix + name` is a new string each time, except
  * where the prefix is empty and the attribute's own name comes out. The notes made here say so to the pickler.
  */
-import { StringIdentity, noteKey } from '../pickle/notes';
+import { noteKey, StringIdentity } from '../pickle/notes';
 import { OrderedDict, PyGlobal, PyObject, type PyValue } from '../pickle/values';
 import { Tensor } from '../tensor/tensor';
-import { type ModuleObject, attributesOf, buffersOf, childrenOf, isModule, nonPersistentOf, parametersOf } from './attributes';
+import {
+  attributesOf,
+  buffersOf,
+  childrenOf,
+  isModule,
+  type ModuleObject,
+  nonPersistentOf,
+  parametersOf,
+} from './attributes';
 import { hooksOf } from './hooks';
 import { MAX_MODULE_DEPTH, MAX_MODULE_VISITS, tooDeep, tooMany } from './traverse';
 
@@ -27,7 +35,8 @@ export interface StateDictMethods {
 }
 
 /** PyTorch classes that count their state's version from 2, for objects that are not registered. */
-const VERSION_2 = /^torch\.nn\.modules\.(batchnorm\.(Lazy)?BatchNorm[123]d|batchnorm\.SyncBatchNorm|instancenorm\.(Lazy)?InstanceNorm[123]d)$/;
+const VERSION_2 =
+  /^torch\.nn\.modules\.(batchnorm\.(Lazy)?BatchNorm[123]d|batchnorm\.SyncBatchNorm|instancenorm\.(Lazy)?InstanceNorm[123]d)$/;
 
 export function versionOf(module: ModuleObject): number | null {
   if (!(module instanceof PyObject)) return (module as unknown as StateDictMethods)._version;
@@ -51,7 +60,10 @@ function emptyStateDict(): StateDict {
  * `module.state_dict()` gives them. Takes instances of `Module` and loaded objects of unregistered module classes.
  */
 export function stateDict(module: object, options: StateDictOptions = {}): StateDict {
-  if (!isModule(module)) throw new TypeError(`stateDict() takes a module, not ${module instanceof PyObject ? `an object of ${module.global}` : String(typeof module)}`);
+  if (!isModule(module))
+    throw new TypeError(
+      `stateDict() takes a module, not ${module instanceof PyObject ? `an object of ${module.global}` : String(typeof module)}`,
+    );
   const { prefix = '', keepVars = false } = options;
   const destination = emptyStateDict();
   let result = destination;
@@ -102,7 +114,12 @@ export function saveOwnState(module: ModuleObject, destination: StateDict, prefi
   const transient = nonPersistentOf(module);
   const save = (name: string, value: PyValue): void => {
     if (value === null) return;
-    setJoined(destination, prefix + name, prefix !== '', keepVars || !(value instanceof Tensor) ? value : value.detach());
+    setJoined(
+      destination,
+      prefix + name,
+      prefix !== '',
+      keepVars || !(value instanceof Tensor) ? value : value.detach(),
+    );
   };
   for (const [name, value] of parametersOf(module)) save(name, value);
   for (const [name, value] of buffersOf(module)) if (!transient.has(name)) save(name, value);

@@ -1,9 +1,9 @@
 /** `torch.nn.modules.transformer`. */
 import { PyGlobal, type PyValue } from '../pickle/values';
 import { GELU, ReLU } from './activation';
-import { type Attributes, attributesOf } from './attributes';
-import { MultiheadAttention } from './attention';
 import type { Call } from './arguments';
+import { MultiheadAttention } from './attention';
+import { type Attributes, attributesOf } from './attributes';
 import { type Builder, builtin } from './builtin';
 import { cloneModule } from './clone-module';
 import { ModuleList } from './container';
@@ -47,7 +47,8 @@ function activationOf(call: Call): PyValue {
 
 /** PyTorch's fast path asks for this: 1 for relu, 2 for gelu. */
 function activationKind(activation: PyValue): number {
-  if (activation instanceof PyGlobal) return activation.global === RELU.global ? 1 : activation.global === GELU_FUNCTION.global ? 2 : 0;
+  if (activation instanceof PyGlobal)
+    return activation.global === RELU.global ? 1 : activation.global === GELU_FUNCTION.global ? 2 : 0;
   return activation instanceof ReLU ? 1 : activation instanceof GELU ? 2 : 0;
 }
 
@@ -58,12 +59,22 @@ function layer(module: Builder, call: Call, attentions: readonly string[]): void
   const bias = call.flag('bias');
   const dropout = call.value('dropout');
   const numbers = attentions.length + 1;
-  for (const name of attentions) module.child(name, new MultiheadAttention(model, heads, { dropout: dropout as number, bias, batchFirst: call.flag('batch_first'), ...made }));
+  for (const name of attentions)
+    module.child(
+      name,
+      new MultiheadAttention(model, heads, {
+        dropout: dropout as number,
+        bias,
+        batchFirst: call.flag('batch_first'),
+        ...made,
+      }),
+    );
   module.child('linear1', new Linear(model, inner, { bias, ...made }));
   module.child('dropout', new Dropout({ p: dropout as number }));
   module.child('linear2', new Linear(inner, model, { bias, ...made }));
   module.keep('norm_first');
-  for (let i = 1; i <= numbers; i++) module.child(`norm${i}`, new LayerNorm(model, { eps: call.value('layer_norm_eps') as number, bias, ...made }));
+  for (let i = 1; i <= numbers; i++)
+    module.child(`norm${i}`, new LayerNorm(model, { eps: call.value('layer_norm_eps') as number, bias, ...made }));
   for (let i = 1; i <= numbers; i++) module.child(`dropout${i}`, new Dropout({ p: dropout as number }));
   const activation = activationOf(call);
   if (attentions.length === 1) module.set('activation_relu_or_gelu', activationKind(activation));
@@ -101,11 +112,13 @@ function noFastPath(one: Module): string {
   const of = (module: unknown): Attributes => attributesOf(module as object);
   const attention = one.get('self_attn') as Module;
   if (one.get('norm_first') === true) return `${name}.norm_first was True`;
-  if (attention.get('batch_first') !== true) return `${name}.self_attn.batch_first was not True(use batch_first for better inference performance)`;
+  if (attention.get('batch_first') !== true)
+    return `${name}.self_attn.batch_first was not True(use batch_first for better inference performance)`;
   if (attention.get('_qkv_same_embed_dim') !== true) return `${name}.self_attn._qkv_same_embed_dim was not True`;
   if ((attention.get('in_proj_bias') ?? null) === null) return `${name}.self_attn was passed bias=False`;
   if (one.get('activation_relu_or_gelu') === 0) return `${name}.activation_relu_or_gelu was not True`;
-  if (of(one.get('norm1')).get('eps') !== of(one.get('norm2')).get('eps')) return `${name}.norm1.eps was not equal to ${name}.norm2.eps`;
+  if (of(one.get('norm1')).get('eps') !== of(one.get('norm2')).get('eps'))
+    return `${name}.norm1.eps was not equal to ${name}.norm2.eps`;
   return (attention.get('num_heads') as number) % 2 === 1 ? `${name}.self_attn.num_heads is odd` : '';
 }
 
@@ -162,13 +175,25 @@ export class Transformer extends builtin<[], TransformerOptions>({
       ...made,
     };
     const norm = (): Module => new LayerNorm(model, { eps: layerNormEps, bias, ...made });
-    const encoder = call.value('custom_encoder') ?? new TransformerEncoder(new TransformerEncoderLayer(model, heads, options), call.size('num_encoder_layers'), { norm: norm() });
-    const decoder = call.value('custom_decoder') ?? new TransformerDecoder(new TransformerDecoderLayer(model, heads, options), call.size('num_decoder_layers'), { norm: norm() });
-    for (const [name, part] of [['encoder', encoder], ['decoder', decoder]] as const) {
+    const encoder =
+      call.value('custom_encoder') ??
+      new TransformerEncoder(new TransformerEncoderLayer(model, heads, options), call.size('num_encoder_layers'), {
+        norm: norm(),
+      });
+    const decoder =
+      call.value('custom_decoder') ??
+      new TransformerDecoder(new TransformerDecoderLayer(model, heads, options), call.size('num_decoder_layers'), {
+        norm: norm(),
+      });
+    for (const [name, part] of [
+      ['encoder', encoder],
+      ['decoder', decoder],
+    ] as const) {
       if (!(part instanceof Module)) throw new TypeError(`Transformer: custom_${name} must be a Module`);
       module.child(name, part);
     }
-    for (const parameter of (module.module as unknown as Module).parameters()) if (parameter.ndim > 1) fill(parameter, xavierUniform);
+    for (const parameter of (module.module as unknown as Module).parameters())
+      if (parameter.ndim > 1) fill(parameter, xavierUniform);
     module.keep('d_model', 'nhead', 'batch_first');
   },
 }) {}

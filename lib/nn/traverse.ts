@@ -1,7 +1,7 @@
 /** Walks over a tree of modules, on a stack of their own, with bounds that no sound model comes near. */
 import { CheckpointError } from '../errors';
 import { isTensor } from '../walk';
-import { type ModuleObject, buffersOf, childrenOf, parametersOf } from './attributes';
+import { buffersOf, childrenOf, type ModuleObject, parametersOf } from './attributes';
 
 /** PyTorch itself ends at Python's recursion limit, which is lower. */
 export const MAX_MODULE_DEPTH = 1000;
@@ -9,7 +9,10 @@ export const MAX_MODULE_DEPTH = 1000;
 export const MAX_MODULE_VISITS = 4_000_000;
 
 export function tooDeep(): CheckpointError {
-  return new CheckpointError('LIMIT_EXCEEDED', `modules are nested more than ${MAX_MODULE_DEPTH} deep, or one contains itself`);
+  return new CheckpointError(
+    'LIMIT_EXCEEDED',
+    `modules are nested more than ${MAX_MODULE_DEPTH} deep, or one contains itself`,
+  );
 }
 
 export function tooMany(): CheckpointError {
@@ -24,11 +27,16 @@ export interface WalkOptions {
 }
 
 /** The module itself under `prefix`, then all below it, parents first: the order of `named_modules`. */
-export function* namedModules(root: ModuleObject, options: WalkOptions = {}): Generator<[name: string, module: ModuleObject], void, undefined> {
+export function* namedModules(
+  root: ModuleObject,
+  options: WalkOptions = {},
+): Generator<[name: string, module: ModuleObject], void, undefined> {
   const { prefix = '', removeDuplicate = true } = options;
   const seen = new Set<object>();
   let visits = 0;
-  const stack: { name: string; module: ModuleObject; children: Iterator<[string, ModuleObject]> | undefined }[] = [{ name: prefix, module: root, children: undefined }];
+  const stack: { name: string; module: ModuleObject; children: Iterator<[string, ModuleObject]> | undefined }[] = [
+    { name: prefix, module: root, children: undefined },
+  ];
   for (let top = stack.at(-1); top; top = stack.at(-1)) {
     if (!top.children) {
       if (seen.has(top.module)) {
@@ -64,7 +72,8 @@ export function* namedMembers(
   for (const [path, module] of modules) {
     for (const [name, value] of membersOf(module)) {
       // A lazy module's parameters are objects without a shape.
-      if (typeof value !== 'object' || value === null || seen.has(value) || !(isTensor(value) || isLazy(value))) continue;
+      if (typeof value !== 'object' || value === null || seen.has(value) || !(isTensor(value) || isLazy(value)))
+        continue;
       if (removeDuplicate) seen.add(value);
       yield [path ? `${path}.${name}` : name, value];
     }

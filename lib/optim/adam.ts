@@ -1,7 +1,7 @@
 /** `torch.optim.Adam`, and `AdamW`, whose weight decay acts on the parameters and not through the gradient. */
 import { PyInt, type PyValue } from '../pickle/values';
 import { Tensor } from '../tensor/tensor';
-import type { Arguments } from './arguments';
+import { type Arguments, bind } from './arguments';
 import { fullLike } from './elements';
 import {
   type ImplementationOptions, type LearningRate, type Num, type OptimizerSpec, addMissing, atLeastZero, betasBelowOne, defaultsOf, fusedAlone, newStep,
@@ -44,7 +44,7 @@ function spec(name: string, weightDecay: number, rest: OptimizerSpec['parameters
   return {
     name,
     parameters: [['lr', 1e-3], ['betas', tupleOf([0.9, 0.999])], ['eps', 1e-8], ['weight_decay', weightDecay], ['amsgrad', false], ...rest],
-    order: ['lr', 'betas', 'eps', 'weight_decay', 'amsgrad', 'maximize', 'foreach', 'capturable', 'differentiable', 'fused', 'decoupled_weight_decay'],
+    order: ['lr', 'betas', 'eps', 'weight_decay', 'amsgrad', 'maximize', 'foreach', 'capturable', 'differentiable', 'fused'],
     checks: [
       (values) => {
         if (values.get('lr') instanceof Tensor && values.get('foreach') && !values.get('capturable')) refuse('lr as a Tensor is not supported for capturable=False and foreach=True');
@@ -65,6 +65,16 @@ const IMPLEMENTATION: OptimizerSpec['parameters'] = [['maximize', false], ['fore
 const ADAM = spec('Adam', 0, [['foreach', null], ['maximize', false], ['capturable', false], ['differentiable', false], ['fused', null], ['decoupled_weight_decay', false]]);
 const ADAM_W = spec('AdamW', 1e-2, IMPLEMENTATION);
 
+/** A parameter's state, begun where there is none. */
+function ready(state: ParamState, param: Tensor, group: ParamGroup): ParamState {
+  if (state.size > 0) return state;
+  state.set('step', newStep(param, group));
+  state.set('exp_avg', fullLike(param, 0));
+  state.set('exp_avg_sq', fullLike(param, 0));
+  if (group.get('amsgrad')) state.set('max_exp_avg_sq', fullLike(param, 0));
+  return state;
+}
+
 export class Adam extends Optimizer {
   static override readonly global: string = 'torch.optim.adam.Adam';
 
@@ -74,11 +84,12 @@ export class Adam extends Optimizer {
 
   /** @internal */
   protected static defaults(args: readonly unknown[]): ParamGroup {
-    return defaultsOf(ADAM, args);
+    const defaults = defaultsOf(ADAM, args);
+    return defaults.set('decoupled_weight_decay', bind(ADAM, args).get('decoupled_weight_decay') as PyValue);
   }
 
   protected override updateParam(param: Tensor, grad: Tensor, group: ParamGroup): void {
-    const state = this.#state(param, group);
+    const state = ready(this.stateOf(param), param, group);
     const [beta1, beta2] = numberPair(group, 'betas');
     const update = beginUpdate(param, grad, state, group, group.get('decoupled_weight_decay') ? 'parameter' : 'gradient');
     const { p, g, r, s } = update;
@@ -100,16 +111,6 @@ export class Adam extends Optimizer {
     update.commit();
   }
 
-  #state(param: Tensor, group: ParamGroup): ParamState {
-    const state = this.stateOf(param);
-    if (state.size > 0) return state;
-    state.set('step', newStep(param, group));
-    state.set('exp_avg', fullLike(param, 0));
-    state.set('exp_avg_sq', fullLike(param, 0));
-    if (group.get('amsgrad')) state.set('max_exp_avg_sq', fullLike(param, 0));
-    return state;
-  }
-
   protected override completeGroup(group: ParamGroup): void {
     addMissing(group, ADAM);
     tensorsFromNumbers(group, this.state, ['step']);
@@ -126,9 +127,7 @@ export class AdamW extends Adam {
 
   /** @internal */
   protected static override defaults(args: readonly unknown[]): ParamGroup {
-    const defaults = defaultsOf(ADAM_W, args);
-    defaults.set('decoupled_weight_decay', true);
-    return defaults;
+    return defaultsOf(ADAM_W, args).set('decoupled_weight_decay', true);
   }
 
   protected override completeGroup(group: ParamGroup): void {

@@ -7,6 +7,7 @@
 import { DType } from '../dtype';
 import { Tensor } from '../tensor/tensor';
 import { elementAccess } from '../tensor/elements';
+import { contiguousStride } from '../tensor/geometry';
 
 export type Floats = Float32Array | Float64Array;
 
@@ -90,13 +91,6 @@ function aligned(tensor: Tensor): boolean {
   return (tensor.storage.bytes().byteOffset + tensor.storageOffset * tensor.dtype.itemsize) % (tensor.dtype.array?.BYTES_PER_ELEMENT ?? 1) === 0;
 }
 
-/** Runs `work` on the elements of several tensors of one shape, then puts back all but the first `readOnly`. */
-export function update(tensors: readonly Tensor[], readOnly: number, work: (...arrays: Floats[]) => void): void {
-  const elements = tensors.map((tensor) => new Elements(tensor));
-  work(...elements.map(({ values }) => values));
-  for (const changed of elements.slice(readOnly)) changed.commit();
-}
-
 export function zero(tensor: Tensor): void {
   fillTensor(tensor, 0);
 }
@@ -112,17 +106,16 @@ export function fullLike(param: Tensor, value: number): Tensor {
   const { dtype, shape, stride } = param;
   const device = param.storage.location;
   const flat = Tensor.full([param.numel], value, { dtype, device });
-  return new Tensor(flat.storage, dtype, [...shape], isDense(shape, stride) ? [...stride] : contiguous(shape), 0);
+  return new Tensor(flat.storage, dtype, [...shape], isDense(shape, stride) ? [...stride] : contiguousStride(shape), 0);
 }
 
-function contiguous(shape: readonly number[]): number[] {
-  const stride = new Array<number>(shape.length);
-  let step = 1;
-  for (let d = shape.length - 1; d >= 0; d--) {
-    stride[d] = step;
-    step *= Math.max(shape[d] as number, 1);
-  }
-  return stride;
+/** A copy of a tensor's shape and strides, with these values. */
+export function tensorLike(tensor: Tensor, values: Floats): Tensor {
+  const copy = fullLike(tensor, 0);
+  const elements = new Elements(copy);
+  elements.values.set(values);
+  elements.commit();
+  return copy;
 }
 
 /** True where every element of the memory between the first and the last belongs to the tensor, once. */

@@ -40,7 +40,7 @@ export class Optimizer implements Picklable {
   /** Hyperparameters of groups that do not give their own. */
   declare defaults: ParamGroup;
   /** State by parameter. */
-  declare state: DefaultDict<ParamState, PyValue>;
+  declare state: Map<PyValue, ParamState>;
   declare paramGroups: ParamGroup[];
 
   /** `defaults` has every hyperparameter, under PyTorch's names. Throws TypeError and RangeError with PyTorch's texts. */
@@ -50,8 +50,9 @@ export class Optimizer implements Picklable {
     }
     if (typeof (params as Partial<Iterable<unknown>> | undefined)?.[Symbol.iterator] !== 'function') throw new TypeError(`'${pythonTypeName(params)}' object is not iterable`);
     this.defaults = defaults;
-    this.state = new DefaultDict();
-    this.state.factory = new PyGlobal('builtins', 'dict');
+    const state = new DefaultDict<ParamState>();
+    state.factory = new PyGlobal('builtins', 'dict');
+    this.state = state;
     this.paramGroups = [];
     const entries = [...params];
     if (entries.length === 0) throw new RangeError('optimizer got an empty parameter list');
@@ -163,8 +164,7 @@ export class Optimizer implements Picklable {
     const from = state instanceof Map ? (state as ParamGroup) : new Map<string, PyValue>();
     this.defaults = mapOr(from.get('defaults'), new Map());
     const states = from.get('state');
-    this.state = states instanceof DefaultDict ? (states as DefaultDict<ParamState, PyValue>) : new DefaultDict();
-    if (states instanceof Map && states !== this.state) for (const [key, value] of states) this.state.set(key as PyValue, value as ParamState);
+    this.state = states instanceof Map ? (states as Map<PyValue, ParamState>) : new Map();
     const groups = from.get('param_groups');
     this.paramGroups = Array.isArray(groups) ? (groups as ParamGroup[]) : [];
   }
@@ -175,7 +175,7 @@ export class Optimizer implements Picklable {
     const object = pickled ?? new PyObject(new PyGlobal(module, name), new Tuple(), 'newobj', new Map());
     // The file's own Map, so that what else is in it stays.
     const state = object.state as Map<string, PyValue>;
-    for (const [key, property] of PICKLED_ATTRIBUTES) if (!pickled || (state.has(key) && !(state.get(key) instanceof Map && property === 'state'))) state.set(key, this[property]);
+    for (const [key, property] of PICKLED_ATTRIBUTES) if (!pickled || state.has(key)) state.set(key, this[property]);
     return object;
   }
 

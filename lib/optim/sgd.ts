@@ -1,10 +1,10 @@
 /** `torch.optim.SGD`: stochastic gradient descent, with momentum. */
 import type { Tensor } from '../tensor/tensor';
 import type { Arguments } from './arguments';
+import { tensorLike } from './elements';
 import { type ImplementationOptions, type LearningRate, type Num, type OptimizerSpec, addMissing, defaultsOf, fusedAlone, notBelowZero, num, oneLearningRate, refuse } from './hyperparameters';
 import { Optimizer, type OptimizerParams, type ParamGroup } from './optimizer';
 import { addScaled, beginUpdate, scale } from './update';
-import { newTensorLike } from './elements';
 
 export interface SGDOptions extends Omit<ImplementationOptions, 'capturable'> {
   /** Default 0.001. */
@@ -51,7 +51,7 @@ export class SGD extends Optimizer {
     let { g } = update;
     if (momentum !== 0) {
       // None where PyTorch 1.13 saved a parameter that had no momentum yet.
-      if (state.get('momentum_buffer') == null) state.set('momentum_buffer', newTensorLike(param, g));
+      if (state.get('momentum_buffer') == null) state.set('momentum_buffer', tensorLike(grad.to(param.dtype), g));
       else {
         const buffer = update.state('momentum_buffer');
         scale(buffer, momentum, r, s);

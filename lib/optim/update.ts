@@ -1,8 +1,9 @@
 /**
  * What the updates of single parameters have in common: PyTorch's operations on one element, with its roundings.
  *
- * `r` rounds the result of an operation to the tensor's dtype, `s` a scalar operand. Where PyTorch's kernels use a fused
- * multiply-add the product is not rounded; the product of two float32 values is exact in JavaScript's doubles.
+ * `r` rounds the result of an operation to the tensor's dtype; `s` rounds scalar operands and what is in between, of half
+ * types to float32. Where PyTorch's kernels use a fused multiply-add the product is not rounded: that of two float32
+ * values is exact in JavaScript's doubles. On processors without the instruction PyTorch rounds it too.
  */
 import { Tensor } from '../tensor/tensor';
 import { Elements, type Floats, rounding, scalarRounding } from './elements';
@@ -90,7 +91,7 @@ export function lerp(x: Floats, end: Floats, weight: number, r: Round, s: Round)
   const small = Math.abs(w) < 0.5;
   const coefficient = small ? w : s(w - 1);
   for (let i = 0; i < x.length; i++) {
-    const difference = r((end[i] as number) - (x[i] as number));
+    const difference = s((end[i] as number) - (x[i] as number));
     x[i] = r((small ? (x[i] as number) : (end[i] as number)) + coefficient * difference);
   }
 }
@@ -98,11 +99,11 @@ export function lerp(x: Floats, end: Floats, weight: number, r: Round, s: Round)
 /** `x.addcmul_(a, b, value=value)`. */
 export function addProduct(x: Floats, a: Floats, b: Floats, value: number, r: Round, s: Round): void {
   const v = s(value);
-  for (let i = 0; i < x.length; i++) x[i] = r((x[i] as number) + r(r(v * (a[i] as number)) * (b[i] as number)));
+  for (let i = 0; i < x.length; i++) x[i] = r((x[i] as number) + s(v * (a[i] as number)) * (b[i] as number));
 }
 
 /** `x.addcdiv_(a, b, value=value)`. */
 export function addQuotient(x: Floats, a: Floats, b: Floats, value: number, r: Round, s: Round): void {
   const v = s(value);
-  for (let i = 0; i < x.length; i++) x[i] = r((x[i] as number) + r(r(v * (a[i] as number)) / (b[i] as number)));
+  for (let i = 0; i < x.length; i++) x[i] = r((x[i] as number) + s(s(v * (a[i] as number)) / (b[i] as number)));
 }

@@ -11,11 +11,13 @@ export const setState: unique symbol = Symbol.for('torch-checkpoint.setState');
 /** A method with this name gives the object as it is to be pickled; without it, the state it was loaded with is. */
 export const getPickled: unique symbol = Symbol.for('torch-checkpoint.getPickled');
 
+/** What a registered class may define to take its state and to give it back. */
 export interface Picklable {
   [setState]?(state: PyValue, pickled: PyObject): void;
   [getPickled]?(pickled: PyObject | undefined): PyObject;
 }
 
+/** A class that can stand for a Python class: anything with a prototype. */
 export interface PickleClass {
   readonly prototype: object;
 }

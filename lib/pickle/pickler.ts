@@ -29,10 +29,14 @@ export interface PickleTarget {
   readonly protocol: 2 | 3 | 4 | 5;
   /** Layout and tensor forms of this release. */
   readonly torchVersion: '1.13' | '2.6' | '2.13';
+  /** True when the caller named the release: nothing is written then that it cannot read. */
+  readonly versionAsked: boolean;
   /** The key of a storage in the container, numbered by first mention; `numel` as the persistent id counts it. */
   storageKey(storage: Storage, numel: number): string;
   /** Where the elements of a tensor are to be written: in its storage, or in a part of it. */
   relocate: Relocate;
+  /** Told of each storage that stands in the graph by itself, and not under a tensor. */
+  readonly keepWhole: ((storage: Storage) => void) | undefined;
   /** How the file that the values came from spelled its globals. */
   readonly globalNames: GlobalNames | undefined;
   /** True where a module class is a persistent id with its source, as in the legacy stream. */

@@ -26,6 +26,8 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
   const { out } = pickler;
   const { target } = pickler;
   const old = target.torchVersion === '1.13';
+  /** True when 1.13 itself is to read the file. A file of that layout may be of 2.0, which keeps what 1.13 loses. */
+  const limited = old && target.versionAsked;
   /** The dtype that each storage was written under, uint8 for an untyped one: PyTorch refuses a second one. */
   const dtypes = new Map<Storage, DType>();
   const keys = new Map<string, object>();
@@ -78,7 +80,7 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
 
   function demandSavable(dtype: DType): void {
     if (!isV3(dtype)) return;
-    if (old) throw refuse(`a tensor of ${dtype} cannot be written in the layout of PyTorch 1.13`);
+    if (limited) throw refuse(`a tensor of ${dtype} cannot be written in the layout of PyTorch 1.13`);
     if (dtype.array === undefined) throw refuse(`a tensor of ${dtype} cannot be saved by PyTorch`);
   }
 
@@ -110,7 +112,7 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
     pickler.bool(requiresGrad);
     hooks();
     if (isV3(dtype)) pickler.global('torch', dtype.name);
-    if ((tensor.conj || tensor.neg) && !old) bits(tensor);
+    if (tensor.conj || tensor.neg) bits(tensor);
     pickler.tupleOf(4);
   }
 
@@ -134,6 +136,7 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
 
   /** `{'conj': True}` or `{'neg': True}`, or both. */
   function bits(tensor: Tensor): void {
+    if (limited) throw refuse('a lazily conjugated or negated tensor cannot be written in the layout of PyTorch 1.13; use its clone()');
     out.u8(Op.EMPTY_DICT);
     pickler.memoize({});
     const both = tensor.conj && tensor.neg;
@@ -168,7 +171,7 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
   }
 
   function* parameter(tensor: Parameter): Steps {
-    const withState = hasAttributes(tensor) && !old;
+    const withState = hasAttributes(tensor) && !limited;
     pickler.global('torch._utils', withState ? '_rebuild_parameter_with_state' : '_rebuild_parameter');
     if (withState) pickler.mark();
     // `parameter.data` is a new tensor object without gradient.
@@ -192,7 +195,8 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
     yield [tensor.layout, undefined, ''];
     const isCoo = tensor.layout.name === 'sparse_coo';
     const items: unknown[] = [...Object.values(tensor.components), Size.from(tensor.shape)];
-    if (isCoo && !old) items.push(tensor.isCoalesced ?? false);
+    const withCoalesced = isCoo && !limited && (!old || tensor.isCoalesced !== undefined);
+    if (withCoalesced) items.push(tensor.isCoalesced ?? false);
     yield [Tuple.from(items as object[]), undefined, ''];
     pickler.tupleOf(2);
     out.u8(Op.REDUCE);
@@ -200,7 +204,7 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
   }
 
   function* nested(tensor: NestedTensor): Steps {
-    if (old) throw refuse('a nested tensor cannot be written in the layout of PyTorch 1.13');
+    if (limited) throw refuse('a nested tensor cannot be written in the layout of PyTorch 1.13');
     const { buffer, sizes, strides, storageOffsets } = tensor.components;
     pickler.global('torch._utils', '_rebuild_nested_tensor');
     yield [Tuple.from<object>([buffer, sizes, strides, storageOffsets]), undefined, ''];
@@ -214,10 +218,11 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
       if (tensor instanceof NestedTensor) return nested(tensor);
       if (tensor instanceof Parameter) return parameter(tensor);
       // PyTorch 1.13 keeps attributes of subclasses only.
-      if (tensor.pythonType || (hasAttributes(tensor) && !old)) return typed(tensor);
+      if (tensor.pythonType || (hasAttributes(tensor) && !limited)) return typed(tensor);
       return plain(tensor, tensor, tensor.requiresGrad);
     },
     bareStorage(storage) {
+      target.keepWhole?.(storage);
       persistentId(storage, storage.dtype, storage.untyped || storage.dtype.storageClass === undefined);
       return undefined;
     },

@@ -73,11 +73,13 @@ export class DefaultDict<V = PyValue, K = PyValue> extends OrderedDict<V, K> {
 /** `collections.Counter`. */
 export class Counter<K = PyValue> extends OrderedDict<number, K> {}
 
+/** Python's frozenset. */
 export class FrozenSet<T = PyValue> extends Set<T> {}
 
 /** Python's mutable bytes. */
 export class ByteArray extends Uint8Array {}
 
+/** Python's complex number. */
 export class Complex {
   readonly re: number;
   readonly im: number;
@@ -112,11 +114,13 @@ export class PyInt {
   }
 }
 
+/** Marks a number to be saved as a Python float, whatever its value. */
 export function pyFloat(value: number): PyFloat {
   if (typeof value !== 'number') throw new TypeError(`pyFloat takes a number, not ${typeof value}`);
   return new PyFloat(value);
 }
 
+/** Marks an integer to be saved as a Python int. */
 export function pyInt(value: number | bigint): PyInt {
   if (typeof value !== 'bigint' && !Number.isInteger(value)) throw new TypeError(`pyInt takes an integer, not ${String(value)}`);
   return new PyInt(BigInt(value));
@@ -218,6 +222,7 @@ abstract class TorchConstant {
   }
 }
 const layouts = new Map<string, Layout>();
+/** `torch.layout`: `torch.strided`, `torch.sparse_coo`, ... */
 export class Layout extends TorchConstant {
   static of(name: string): Layout {
     let layout = layouts.get(name);
@@ -227,6 +232,7 @@ export class Layout extends TorchConstant {
   static readonly strided = Layout.of('strided');
 }
 const qschemes = new Map<string, QScheme>();
+/** `torch.qscheme`: `torch.per_tensor_affine`, ... */
 export class QScheme extends TorchConstant {
   static of(name: string): QScheme {
     let qscheme = qschemes.get(name);

@@ -107,7 +107,7 @@ export function checkAllowed(global: string, module: string, safeGlobals: Readon
     throw weightsOnlyError('``torch.distributed.tensor`` must be imported to load DTensors');
   const shown = global.replace(/^builtins\./, '');
   throw weightsOnlyError(
-    `Unsupported global: GLOBAL ${global} was not an allowed global by default. Please use \`torch.serialization.add_safe_globals([${shown}])\` ` +
+    `Unsupported global: GLOBAL ${shown} was not an allowed global by default. Please use \`torch.serialization.add_safe_globals([${shown}])\` ` +
       `or the \`torch.serialization.safe_globals([${shown}])\` context manager to allowlist this global if you trust this class/function.`,
   );
 }

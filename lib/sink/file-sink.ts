@@ -7,6 +7,7 @@ import type { Checksum } from '../container/zip-writer';
 import { CheckpointError } from '../errors';
 import type { OnProgress } from '../source/progress';
 import { chunksOf, type StorageBytes } from '../tensor/storage';
+import { abortableChunks } from './abortable';
 import { NO_CHECKSUM, type RecordSink, type SinkCounts, type SinkRecord } from './record-sink';
 
 export interface FileSinkOptions {
@@ -121,7 +122,18 @@ abstract class FileSinkBase {
       checksums.push({ crc32: report.checksums[i] as number, descriptorLike: report.checksums[i + 1] ? (report.checksums[i + 2] as number) : undefined });
     }
     this.#doneBytes += batch.byteLength;
+    this.#progress();
+  }
+
+  #progress(): void {
     this.options.onProgress?.({ stage: 'save', bytes: Math.min(this.#doneBytes, this.options.totalBytes), totalBytes: this.options.totalBytes });
+  }
+
+  /** Everything has been given to the system: the descriptors that native code added are counted, and it is the last chance to stop. */
+  protected complete(): void {
+    this.#doneBytes = this.options.totalBytes;
+    this.#progress();
+    this.options.signal?.throwIfAborted();
   }
 
   /** Checksums are reported for records with a descriptor only; the others stand between them with none. */
@@ -149,8 +161,7 @@ export class FileSink extends FileSinkBase implements RecordSink {
   async #pull(source: StorageBytes, flags: number, checksums: Checksum[]): Promise<void> {
     let begin = flags & SEGMENT_CRC_BEGIN;
     const zero = flags & SEGMENT_CRC_ZERO;
-    for await (const chunk of source.open?.() ?? chunksOf(source)) {
-      this.options.signal?.throwIfAborted();
+    for await (const chunk of abortableChunks(source.open?.() ?? chunksOf(source), this.options.signal)) {
       const batch = new Batch();
       batch.span(chunk, 0, chunk.byteLength, begin | zero);
       begin = 0;
@@ -163,8 +174,9 @@ export class FileSink extends FileSinkBase implements RecordSink {
     await this.#append(batch, checksums);
   }
 
-  commit(): Promise<void> {
-    return native({ path: this.path }, (addon) => addon.sinkCommit(this.sink, this.options.fsync));
+  async commit(): Promise<void> {
+    this.complete();
+    await native({ path: this.path }, (addon) => addon.sinkCommit(this.sink, this.options.fsync));
   }
 
   abort(): Promise<void> {
@@ -185,6 +197,7 @@ export class SyncFileSink extends FileSinkBase {
   }
 
   commit(): void {
+    this.complete();
     native({ path: this.path }, (addon) => addon.sinkCommitSync(this.sink, this.options.fsync));
   }
 

@@ -5,7 +5,8 @@ import { native } from '../binding';
 import type { Checksum } from '../container/zip-writer';
 import { CheckpointError } from '../errors';
 import type { OnProgress } from '../source/progress';
-import { chunksOf, type StorageBytes } from '../tensor/storage';
+import { chunksOf } from '../tensor/storage';
+import { abortable, abortableChunks } from './abortable';
 import { descriptorBytes, descriptorLikeWord, NO_CHECKSUM, type Payload, type RecordSink, type SinkCounts, type SinkRecord } from './record-sink';
 
 /** The three verbs of an output; `write` resolves when more may be written. */
@@ -24,14 +25,14 @@ export interface StreamSinkOptions {
   onProgress?: OnProgress | undefined;
 }
 
-/** Small pieces are gathered to this size before they are written. */
+/** Small pieces are copied into arrays of this size before they are written. */
 const GATHER_BYTES = 64 * 1024;
 
 export class StreamSink implements RecordSink {
   readonly counts: SinkCounts = { kernelBytes: 0, writtenBytes: 0 };
   readonly #output: ByteOutput;
   readonly #options: StreamSinkOptions;
-  #gathered: Uint8Array[] = [];
+  #gathered = new Uint8Array(GATHER_BYTES);
   #gatheredBytes = 0;
 
   constructor(output: ByteOutput, options: StreamSinkOptions) {
@@ -52,7 +53,7 @@ export class StreamSink implements RecordSink {
     let crc32 = 0;
     const head = Buffer.alloc(8);
     let written = 0;
-    for await (const chunk of chunks(payload)) {
+    for await (const chunk of chunks(payload, this.#options.signal)) {
       if (written < 8) head.set(chunk.subarray(0, 8 - written), written);
       if (wantsCrc) crc32 = native({}, (addon) => addon.crc32(chunk, crc32));
       written += chunk.byteLength;
@@ -65,20 +66,17 @@ export class StreamSink implements RecordSink {
   }
 
   async #append(bytes: Uint8Array): Promise<void> {
-    if (bytes.byteLength < GATHER_BYTES) {
-      this.#gathered.push(bytes);
-      this.#gatheredBytes += bytes.byteLength;
-      if (this.#gatheredBytes >= GATHER_BYTES) await this.#flush();
-      return;
-    }
-    await this.#flush();
-    await this.#put(bytes);
+    if (this.#gatheredBytes + bytes.byteLength > GATHER_BYTES) await this.#flush();
+    if (bytes.byteLength > GATHER_BYTES) return this.#put(bytes);
+    this.#gathered.set(bytes, this.#gatheredBytes);
+    this.#gatheredBytes += bytes.byteLength;
   }
 
   async #flush(): Promise<void> {
     if (this.#gatheredBytes === 0) return;
-    const bytes = Buffer.concat(this.#gathered);
-    this.#gathered = [];
+    const bytes = this.#gathered.subarray(0, this.#gatheredBytes);
+    // What is written belongs to the output: a stream may keep it for later.
+    this.#gathered = new Uint8Array(GATHER_BYTES);
     this.#gatheredBytes = 0;
     await this.#put(bytes);
   }
@@ -86,14 +84,15 @@ export class StreamSink implements RecordSink {
   async #put(bytes: Uint8Array): Promise<void> {
     const { signal, onProgress, totalBytes } = this.#options;
     signal?.throwIfAborted();
-    await this.#output.write(bytes);
+    await abortable(this.#output.write(bytes).catch(refused), signal);
     this.counts.writtenBytes += bytes.byteLength;
     onProgress?.({ stage: 'save', bytes: this.counts.writtenBytes, totalBytes });
   }
 
   async commit(): Promise<void> {
     await this.#flush();
-    await this.#output.finish();
+    this.#options.signal?.throwIfAborted();
+    await abortable(this.#output.finish().catch(refused), this.#options.signal);
   }
 
   async abort(error?: unknown): Promise<void> {
@@ -101,25 +100,44 @@ export class StreamSink implements RecordSink {
   }
 }
 
-/** A payload in pieces. Bytes that stay alive are given as they are; mapped ones are copied piece by piece. */
-async function* chunks(payload: Payload): AsyncGenerator<Uint8Array, void, undefined> {
+/** What an output says when it takes no more, as our error. */
+function refused(cause: unknown): never {
+  if (cause instanceof CheckpointError) throw cause;
+  const { code, message } = cause instanceof Error ? (cause as NodeJS.ErrnoException) : { code: undefined, message: String(cause) };
+  if (code === 'ENOSPC' || code === 'EDQUOT') throw new CheckpointError('DISK_FULL', `the output is full: ${message}`, { cause });
+  throw new CheckpointError('WRITE_FAILED', `the output failed: ${message}`, { cause });
+}
+
+/** A payload in pieces. All but bytes at hand are copies, because an output may keep what it is given. */
+async function* chunks(payload: Payload, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array, void, undefined> {
   if (payload instanceof Uint8Array) yield payload;
-  else yield* (payload as StorageBytes).open?.() ?? chunksOf(payload as StorageBytes);
+  else if (!payload.open) yield* abortableChunks(chunksOf(payload), signal);
+  // Whoever makes a stream may use one array for all of its chunks.
+  else for await (const chunk of abortableChunks(payload.open(), signal)) yield chunk.slice();
 }
 
 export function nodeOutput(stream: Writable): ByteOutput {
-  const failure = new Promise<never>((_, reject) => {
-    stream.once('error', reject);
-    stream.once('close', () => {
-      if (!stream.writableFinished) reject(new CheckpointError('WRITE_FAILED', 'the stream was closed before everything was written'));
-    });
+  /** Why the stream takes no more, and who waits for it at the moment. */
+  let failure: unknown;
+  let waiting: ((reason: unknown) => void) | undefined;
+  const fail = (reason: unknown): void => {
+    failure ??= reason;
+    waiting?.(failure);
+  };
+  stream.on('error', fail);
+  stream.once('close', () => {
+    if (!stream.writableFinished) fail(new CheckpointError('WRITE_FAILED', 'the stream was closed before everything was written'));
   });
-  failure.catch(() => undefined);
+  const settled = (act: (done: (error?: Error | null) => void) => void): Promise<void> =>
+    new Promise((resolve, reject) => {
+      if (failure !== undefined) return reject(failure as Error);
+      waiting = reject;
+      act((error) => (error ? reject(error) : resolve()));
+    });
   return {
-    write: (bytes) => Promise.race([failure, new Promise<void>((resolve, reject) => {
-      stream.write(bytes, (error) => (error ? reject(error) : resolve()));
-    })]),
-    finish: () => Promise.race([failure, new Promise<void>((resolve) => stream.end(resolve))]),
+    write: (bytes) => settled((done) => stream.write(bytes, done)),
+    // The standard streams of the process stay open.
+    finish: () => settled((done) => (stream === process.stdout || stream === process.stderr ? done() : stream.end(done))),
     fail: async (error) => {
       stream.destroy(error instanceof Error ? error : undefined);
     },
@@ -137,18 +155,19 @@ export function webOutput(stream: WritableStream<Uint8Array>): ByteOutput {
       await writer.close();
     },
     async fail(error) {
-      await writer.abort(error).catch(() => undefined);
+      // Not waited for: it takes as long as the write that is under way, which may be for ever.
+      writer.abort(error).catch(() => undefined);
     },
   };
 }
 
 /** Writes at the handle's own position and leaves it open: it is the caller's. */
-export function handleOutput(handle: FileHandle): ByteOutput {
+export function handleOutput(handle: FileHandle, fsync: boolean): ByteOutput {
   return {
     async write(bytes) {
       for (let at = 0; at < bytes.byteLength; ) at += (await handle.write(bytes, at, bytes.byteLength - at)).bytesWritten;
     },
-    finish: () => Promise.resolve(),
+    finish: () => (fsync ? handle.sync() : Promise.resolve()),
     fail: () => Promise.resolve(),
   };
 }

@@ -7,4 +7,5 @@ export interface Progress {
   readonly totalBytes: number | undefined;
 }
 
+/** Called as work goes on; what it throws ends the work. */
 export type OnProgress = (progress: Progress) => void;

@@ -15,6 +15,7 @@ export interface NestedComponents {
   readonly storageOffsets: Tensor;
 }
 
+/** `torch.nested` in the strided layout: tensors of different sizes in one buffer. */
 export class NestedTensor {
   readonly components: NestedComponents;
   requiresGrad: boolean;

@@ -15,6 +15,7 @@ export type Quantizer =
   | { readonly qscheme: QScheme; readonly scale: number; readonly zeroPoint: number }
   | { readonly qscheme: QScheme; readonly scales: Tensor; readonly zeroPoints: Tensor; readonly axis: number };
 
+/** A tensor of integers that stand for `(q - zeroPoint) * scale`. */
 export class QuantizedTensor extends Tensor {
   readonly quantizer: Quantizer;
 

@@ -27,6 +27,7 @@ export interface ColumnComponents {
 }
 export type SparseComponents = CooComponents | RowComponents | ColumnComponents;
 
+/** A sparse tensor: COO, CSR, CSC, BSR or BSC. */
 export class SparseTensor {
   /** `torch.sparse_coo`, `_csr`, `_csc`, `_bsr` or `_bsc`. */
   readonly layout: Layout;

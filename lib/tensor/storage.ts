@@ -32,6 +32,7 @@ export interface StorageBytes {
 /** Chunks are small enough to stay in cache and large enough to hide the cost of a call. */
 const DEFAULT_CHUNK_BYTES = 4 << 20;
 
+/** A run of bytes that tensors are windows on: one object per storage in the file. */
 export class Storage {
   /** Name of the storage in its file: the record under `data/`, or the key of the legacy stream. */
   readonly key: string;

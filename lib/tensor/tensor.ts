@@ -28,6 +28,7 @@ import { StreamBytes } from './stream-bytes';
 export { checkBounds } from './geometry';
 export type { NestedArray } from './creation';
 
+/** A strided window on a storage. */
 export class Tensor implements Source {
   declare readonly dtype: DType;
   /** Elements along each dimension. */

@@ -18,6 +18,8 @@ from torch import nn
 
 warnings.simplefilter("ignore")
 
+FIXTURE = os.path.join(os.path.dirname(__file__), "..", "fixtures", "nn.json")
+
 
 def F(value):
     return {"$float": value}
@@ -253,8 +255,7 @@ def other_texts():
 def record():
     cases = [{"module": spec, **describe(module(spec))} for spec in CASES]
     loads = [{"model": m, "source": s, "edits": e, "options": o, **outcome(m, s, e, o)} for m, s, e, o in LOADS]
-    path = os.path.join(os.path.dirname(__file__), "..", "fixtures", "nn.json")
-    with open(path, "w") as out:
+    with open(FIXTURE, "w") as out:
         out.write('{"torch": "%s", "cases": [\n' % torch.__version__.split("+")[0])
         out.write(",\n".join(json.dumps(case) for case in cases))
         out.write('\n], "loads": [\n')
@@ -280,12 +281,20 @@ def saved_cases():
 
 def files(folder):
     texts = {}
+    with open(FIXTURE) as recorded:
+        texts_by_case = [case["text"] for case in json.load(recorded)["cases"]]
     for i, spec in saved_cases():
-        built = fill(module(spec))
-        torch.save(built, os.path.join(folder, f"model-{i}.pt"))
-        torch.save(built.state_dict(), os.path.join(folder, f"state-{i}.pt"))
-        torch.save({"a": built.state_dict(), "b": built.state_dict()}, os.path.join(folder, f"twice-{i}.pt"))
-        texts[str(i)] = repr(built)
+        # A process of its own: Python shares attribute names with modules that were there before.
+        child = os.fork()
+        if child == 0:
+            built = fill(module(spec))
+            torch.save(built, os.path.join(folder, f"model-{i}.pt"))
+            torch.save(built.state_dict(), os.path.join(folder, f"state-{i}.pt"))
+            torch.save({"first": built.state_dict(), "second": built.state_dict()}, os.path.join(folder, f"twice-{i}.pt"))
+            os._exit(0)
+        if os.waitpid(child, 0)[1] != 0:
+            raise RuntimeError(f"case {i} could not be saved")
+        texts[str(i)] = texts_by_case[i]
     with open(os.path.join(folder, "texts.json"), "w") as out:
         json.dump(texts, out)
 

@@ -881,6 +881,9 @@ class Comparison:
             path, a, b = stack.pop()
             if type(a) is not type(b) and not (isinstance(a, torch.Tensor) and self.tolerant):
                 self.fail(path, 'types differ', type(a), type(b))
+            if isinstance(a, types.BuiltinFunctionType) and not isinstance(a.__self__, (types.ModuleType, type(None))):
+                stack += [(f'{path}.__self__', a.__self__, b.__self__), (f'{path}.__name__', a.__name__, b.__name__)]
+                continue
             if a is None or isinstance(a, (bool, int, str, bytes, type, torch.dtype, torch.device, torch.layout, types.FunctionType, types.BuiltinFunctionType, enum.Enum)):
                 if type(a).__eq__(a, b) is not True:
                     self.fail(path, 'values differ', a, b)
@@ -955,6 +958,10 @@ class Comparison:
         return found
 
     def tensor(self, path, a, b):
+        if type(a).__name__.startswith('Uninitialized'):
+            return [(f'{path}.requires_grad', a.requires_grad, b.requires_grad)]
+        if a.is_nested:
+            return [(f'{path}[{i}]', x, y) for i, (x, y) in enumerate(zip(a.unbind(), b.unbind()))]
         for name in ('dtype', 'shape', 'layout', 'device', 'requires_grad', 'is_nested', 'is_quantized'):
             if getattr(a, name) != getattr(b, name):
                 self.fail(path, f'{name} differs', getattr(a, name), getattr(b, name))
@@ -962,8 +969,6 @@ class Comparison:
         attributes = getattr(a, '__dict__', None)
         if attributes:
             found.append((f'{path}.__dict__', dict(attributes), dict(b.__dict__)))
-        if a.is_nested:
-            return found + [(f'{path}[{i}]', x, y) for i, (x, y) in enumerate(zip(a.unbind(), b.unbind()))]
         if a.layout == torch.sparse_coo:
             if a.is_coalesced() != b.is_coalesced() and not self.tolerant:
                 self.fail(path, 'is_coalesced differs', a.is_coalesced(), b.is_coalesced())
@@ -1002,7 +1007,7 @@ class Comparison:
 
 def untyped(x):
     if OLD:
-        storage = x if isinstance(x, torch.storage._TypedStorage) else x.storage()
+        storage = x.storage() if isinstance(x, torch.Tensor) else x
         return storage._untyped() if hasattr(storage, '_untyped') else storage.untyped()
     return x.untyped_storage() if isinstance(x, torch.Tensor) else x._untyped_storage
 

@@ -1,0 +1,73 @@
+/**
+ * PyTorch's zip. From another pickle the whole graph goes over, less what was pruned: epochs, optimizers and objects stay.
+ * From anything else, and where names were chosen or changed, it is a state dict.
+ */
+import { OrderedDict, type PyValue } from '../pickle/values';
+import type { DType } from '../dtype';
+import { save } from '../save';
+import { NestedTensor } from '../tensor/nested';
+import { SparseTensor } from '../tensor/sparse';
+import type { Storage } from '../tensor/storage';
+import { Tensor } from '../tensor/tensor';
+import { walkTensors } from '../walk';
+import { compareGraph } from './check';
+import type { Choice } from './choose';
+import { anyAbove, anyOf } from './glob';
+import { retyper } from './retype';
+import { rewrite } from './rewrite';
+import type { Plan, PlannedFile, Target, TargetOptions } from './target';
+
+/** What a record takes beside its bytes: header, padding, descriptor, directory entry and its tensor in the pickle. */
+const RECORD_OVERHEAD_BYTES = 400;
+
+export const pytorchTarget: Target = {
+  name: 'pt',
+  extensions: ['.pt', '.pth', '.bin', '.ckpt'],
+  readable: true,
+  plan(choice, options) {
+    const value = rooted(choice, options);
+    const tensors = [...walkTensors(value)];
+    const stored = tensors.map(([name, tensor]) => ({ name, bytes: tensor instanceof Tensor ? tensor.nbytes : 0, file: undefined }));
+    const file: PlannedFile = {
+      name: undefined,
+      bytes: forecast(value),
+      write: async (output, { fsync, signal, onProgress }) => {
+        const report = await save(value, output, { compact: true, fsync, ...(signal ? { signal } : {}), ...(onProgress ? { onProgress } : {}) });
+        return { bytes: report.bytes, kernelBytes: report.kernelBytes, writtenBytes: report.writtenBytes };
+      },
+      verify: (path, signal) => compareGraph(path, value, signal),
+    };
+    return { tensors: tensors.length, aliases: new Map(), dropped: [...choice.model.unread], files: [file], stored } satisfies Plan;
+  },
+};
+
+function rooted(choice: Choice, options: TargetOptions): PyValue {
+  if (options.dtype === 'q8_0') throw new TypeError('q8_0 is a type of GGUF, which PyTorch does not have');
+  const { root, model, renamed, entries, options: chosen } = choice;
+  const dtype: DType | undefined = options.dtype;
+  const asGraph = model.isGraph && !renamed;
+  const value = asGraph ? root : new OrderedDict<PyValue>(entries.map(({ name, tensor }): [PyValue, PyValue] => [name, tensor]));
+  const excluded = asGraph ? anyOf(chosen.exclude) : undefined;
+  const pruned = asGraph ? anyAbove(chosen.prune) : undefined;
+  if (!dtype && options.mapLocation === undefined && !excluded && !pruned) return value;
+  return rewrite(value, {
+    drops: (path) => (excluded?.(path) ?? false) || (pruned?.(path) ?? false),
+    replace: dtype || options.mapLocation !== undefined ? retyper(value, dtype, options.mapLocation) : (tensor) => tensor,
+  });
+}
+
+/** About the size of the file: what the tensors reach of each storage, at most all of it. */
+function forecast(value: PyValue): number {
+  const bytes = new Map<Storage, number>();
+  let count = 0;
+  const meet = (tensor: Tensor): void => {
+    count++;
+    const { storage } = tensor;
+    bytes.set(storage, Math.min(storage.nbytes, (bytes.get(storage) ?? 0) + tensor.nbytes));
+  };
+  for (const [, tensor] of walkTensors(value)) {
+    if (tensor instanceof Tensor) meet(tensor);
+    else if (tensor instanceof SparseTensor || tensor instanceof NestedTensor) Object.values(tensor.components).forEach((part) => meet(part as Tensor));
+  }
+  return [...bytes.values()].reduce((sum, one) => sum + one, 0) + RECORD_OVERHEAD_BYTES * (bytes.size + 8) + 100 * count;
+}

@@ -1,0 +1,72 @@
+/** `torch.optim.Adagrad`: gradients divided by the root of the sum of all their squares. */
+import type { Tensor } from '../tensor/tensor';
+import type { Arguments } from './arguments';
+import { fullLike } from './elements';
+import { type ImplementationOptions, type LearningRate, type Num, type OptimizerSpec, addMissing, atLeastZero, defaultsOf, fusedAlone, newStep, num, oneLearningRate, tensorsFromNumbers } from './hyperparameters';
+import { Optimizer, type OptimizerParams, type ParamGroup, paramsIn } from './optimizer';
+import { addProduct, addQuotient, advance, beginUpdate } from './update';
+
+export interface AdagradOptions extends Omit<ImplementationOptions, 'capturable'> {
+  /** Default 0.01. */
+  lr?: LearningRate;
+  lrDecay?: Num;
+  weightDecay?: Num;
+  initialAccumulatorValue?: Num;
+  /** Default 1e-10. */
+  eps?: Num;
+}
+
+const SPEC: OptimizerSpec = {
+  name: 'Adagrad',
+  parameters: [
+    ['lr', 1e-2], ['lr_decay', 0], ['weight_decay', 0], ['initial_accumulator_value', 0], ['eps', 1e-10],
+    ['foreach', null], ['maximize', false], ['differentiable', false], ['fused', null],
+  ],
+  order: ['lr', 'lr_decay', 'eps', 'weight_decay', 'initial_accumulator_value', 'foreach', 'maximize', 'differentiable', 'fused'],
+  checks: [
+    oneLearningRate,
+    atLeastZero('lr', 'Invalid learning rate'),
+    atLeastZero('lr_decay', 'Invalid lr_decay value'),
+    atLeastZero('weight_decay', 'Invalid weight_decay value'),
+    atLeastZero('initial_accumulator_value', 'Invalid initial_accumulator_value value'),
+    atLeastZero('eps', 'Invalid epsilon value'),
+    fusedAlone,
+  ],
+  added: [['foreach', null], ['maximize', false], ['differentiable', false], ['fused', null]],
+};
+
+export class Adagrad extends Optimizer {
+  static override readonly global = 'torch.optim.adagrad.Adagrad';
+
+  constructor(params: OptimizerParams, ...args: Arguments<AdagradOptions>) {
+    super(params, defaultsOf(SPEC, args));
+    // Alone among the optimizers it has a state before the first step.
+    for (const group of this.paramGroups) for (const param of paramsIn(group)) begin(this, param, group);
+  }
+
+  protected override updateParam(param: Tensor, grad: Tensor, group: ParamGroup): void {
+    const state = this.stateOf(param);
+    if (state.size === 0) begin(this, param, group);
+    const update = beginUpdate(param, grad, state, group);
+    const { p, g, r, s } = update;
+    const step = advance(state);
+    const sum = update.state('sum');
+    addProduct(sum, g, g, 1, r, s);
+    const eps = s(num(group, 'eps'));
+    const root = sum.map((x) => r(r(Math.sqrt(x)) + eps));
+    addQuotient(p, g, root, -num(group, 'lr') / (1 + (step - 1) * num(group, 'lr_decay')), r, s);
+    update.commit();
+  }
+
+  protected override completeGroup(group: ParamGroup): void {
+    addMissing(group, SPEC);
+    tensorsFromNumbers(group, this.state, ['step']);
+  }
+}
+
+function begin(optimizer: Adagrad, param: Tensor, group: ParamGroup): void {
+  const state = optimizer.state.get(param) ?? new Map();
+  state.set('step', newStep(param, group));
+  state.set('sum', fullLike(param, num(optimizer.defaults, 'initial_accumulator_value')));
+  optimizer.state.set(param, state);
+}
