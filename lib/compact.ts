@@ -39,7 +39,7 @@ export function planCompaction(visit: (relocate: Relocate, keepWhole: (storage: 
   visit(
     (tensor) => {
       const { storage, storageOffset, dtype } = tensor;
-      if (storage.source.asyncOnly) return { storage, storageOffset };
+      if (tensor.isMeta || storage.source.asyncOnly) return { storage, storageOffset };
       let parts = spans.get(storage);
       if (!parts) spans.set(storage, (parts = []));
       const span = reach(tensor);

@@ -14,10 +14,15 @@ export { show, type Shown, type ShowOptions } from './inspect/show';
 export type { Statistics } from './inspect/statistics';
 export { verify, type FileVerifyOptions, type FileVerifyReport } from './inspect/verify';
 export { DEFAULT_LIMITS, type Limits } from './limits';
-export * as optim from './optim';
 export { load, type LoadOptions, loadSync, open, openSync } from './load';
 export { type DeviceBackend, type MapLocation, registerDevice } from './location';
+export { CheckpointManager, type CheckpointManagerOptions, loadModel, type LoadedModel, type LoadLatestOptions, type LoadModelParts, saveModel, type SaveModelParts } from './models';
+export * as optim from './optim';
 export { type ClassRegistry, type Picklable, type PickleClass, getPickled, setState } from './pickle/classes';
+export * as nn from './nn/index';
+export { type IncompatibleKeys, loadStateDict } from './nn/load-state-dict';
+export { stateDict } from './nn/state-dict';
+export { consumePrefix, filterKeys, mergeStateDicts, renameKeys } from './nn/state-dict-keys';
 export {
   ByteArray,
   Complex,

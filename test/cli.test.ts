@@ -1,8 +1,9 @@
 /** Promise: what programs and people rely on at the command line: exit codes, JSON, lines that fit, nothing a file can inject. */
 import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { bytesOf, dict, floats, LEGACY_MAGIC, legacyCheckpoint, py, safetensors, tensor, zip, zipCheckpoint } from './container-samples';
 
@@ -187,8 +188,27 @@ describe('the terminal', () => {
   ])('nothing in a name reaches the terminal raw: %s %j', async (command, args) => {
     const operands = command === 'diff' ? [file('hostile.pt'), file('good.pt')] : [file('hostile.pt')];
     const { stdout, stderr } = await run([command, ...operands, ...args]);
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not appear
     expect(stdout + stderr).not.toMatch(/[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]/);
+  });
+});
+
+describe.skipIf(process.platform === 'win32')('signals', () => {
+  test.each([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)('%s ends a long command with %i', async (signal, code) => {
+    // Sparse, so that it takes no room: many gigabytes of zeros to read.
+    const path = file('long.safetensors');
+    const data = 2 ** 35;
+    const head = safetensors({ w: { dtype: 'F32', shape: [data / 4], data_offsets: [0, data] } });
+    writeFileSync(path, head);
+    truncateSync(path, head.length + data);
+    const child = spawn(process.execPath, [main, 'show', path, 'w'], { stdio: 'ignore' });
+    await setTimeout(1500);
+    child.kill(signal);
+    const ended = await new Promise<number | null>((resolve) => child.on('close', resolve));
+    rmSync(path);
+    expect(ended).toBe(code);
   });
 });
 

@@ -296,7 +296,7 @@ describe('modules from files', () => {
     expect(String(module)).toBe(
       'Linear(\n  in_features=None, out_features=None, bias=False\n  (__proto__): 5\n  (eval): None\n)',
     );
-    expect(module.loadStateDict(module.stateDict()).missingKeys).toEqual([]);
+    expect(module.loadStateDict(module.stateDict(), { strict: false }).missingKeys).toEqual([]);
   });
 
   test('modules inside themselves and deep nests end', () => {
@@ -309,7 +309,7 @@ describe('modules from files', () => {
     for (let i = 0; i < 5000; i++) deep = new nn.Sequential(deep);
     expect(() => deep.stateDict()).toThrow('nested more than 1000 deep');
     expect(() => [...deep.modules()]).toThrow('nested more than 1000 deep');
-    expect(() => deep.apply(() => undefined)).not.toThrow();
+    expect(() => deep.apply(() => undefined)).toThrow('nested more than 1000 deep');
   });
 
   test('an attribute that is the module itself does not hang printing', () => {

@@ -29,7 +29,6 @@ export function jsonText(value: unknown, indent?: number): string {
 
 /** Columns that a text takes on a terminal: marks take none, East Asian wide characters and emoji two. */
 export function columnsOf(text: string): number {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: plain ASCII is the fast path
   if (/^[\x20-\x7e]*$/.test(text)) return text.length;
   let columns = 0;
   for (const character of text) columns += characterColumns(character);

@@ -8,6 +8,7 @@ import { chunksOf, type Storage } from '../tensor/storage';
 import { gatherBlocks } from '../tensor/gather';
 import { Tensor } from '../tensor/tensor';
 import { walkTensors } from '../walk';
+import { denseParts } from './retype';
 
 /** A run of bytes of a file. */
 export interface Part {
@@ -57,16 +58,12 @@ export async function compareGraph(path: string, value: PyValue, signal: AbortSi
       signal?.throwIfAborted();
       const other = others.next().value;
       if (!other || other[0] !== name) throw differs(path, `tensor "${name}" is missing`);
-      await compareTensors(path, name, denseOf(tensor), denseOf(other[1]), streamed);
+      await compareTensors(path, name, denseParts(tensor), denseParts(other[1]), streamed);
     }
     if (!others.next().done) throw differs(path, 'there are more tensors than were written');
   } finally {
     written.close();
   }
-}
-
-function denseOf(tensor: unknown): Tensor[] {
-  return tensor instanceof Tensor ? [tensor] : (Object.values((tensor as { components: object }).components) as Tensor[]);
 }
 
 async function compareTensors(path: string, name: string, expected: readonly Tensor[], actual: readonly Tensor[], streamed: Set<Storage>): Promise<void> {

@@ -21,6 +21,7 @@ import type { Dropped, Plan, Target, TargetName } from './target';
 import { targetNamed, targetOfPath } from './targets';
 import { asOutputError, outputPath } from './write';
 
+/** Options of `convert`. */
 export interface ConvertOptions extends ChoiceOptions, Pick<LoadOptions, 'io' | 'limits' | 'mapLocation' | 'safeGlobals' | 'weightsOnly'> {
   /** What to write; default: by the extension of the output. */
   to?: TargetName | undefined;
@@ -44,6 +45,7 @@ export interface ConvertOptions extends ChoiceOptions, Pick<LoadOptions, 'io' | 
   onProgress?: OnProgress | undefined;
 }
 
+/** What `convert` wrote. */
 export interface ConvertReport {
   readonly format: TargetName;
   /** Tensors that the output stores; aliases are not counted. */
@@ -70,6 +72,20 @@ export interface ConvertReport {
  * and what `open` throws), TypeError for options that contradict each other.
  */
 export async function convert(input: CheckpointSource | Checkpoint, output: SaveTarget, options: ConvertOptions = {}): Promise<ConvertReport> {
+  return (await convertModel(input, output, options)).report;
+}
+
+/** What `convert` did, with what indices over several files need to know. */
+export interface Conversion {
+  readonly report: ConvertReport;
+  /** Names of tensors in the input, before any choice. */
+  readonly sourceNames: readonly string[];
+  /** Names in the output, their bytes, and their file where there are shards. */
+  readonly stored: Plan['stored'];
+}
+
+/** `convert` for callers that need more than its report; with `skipEmpty` nothing is written where no tensor is left. */
+export async function convertModel(input: CheckpointSource | Checkpoint, output: SaveTarget, options: ConvertOptions, skipEmpty = false): Promise<Conversion> {
   options.signal?.throwIfAborted();
   const place = outputPath(output);
   const target = targetFor(place, options.to);
@@ -87,9 +103,10 @@ export async function convert(input: CheckpointSource | Checkpoint, output: Save
       stem: place === undefined ? 'model' : stemOf(place, target),
     });
     if (plan.files.length > 1 && place === undefined) throw new TypeError('shards are several files, and cannot be written to a stream');
-    const written = options.dryRun ? NOTHING : await writeFiles(plan, output, place, options);
-    if (options.verify && !options.dryRun) await verifyFiles(plan, target, place, signal);
-    return report(plan, target, written, place, options.dryRun ?? false);
+    const idle = options.dryRun || (skipEmpty && plan.tensors === 0);
+    const written = idle ? NOTHING : await writeFiles(plan, output, place, options);
+    if (options.verify && !idle) await verifyFiles(plan, target, place, signal);
+    return { report: report(plan, target, written, place, options.dryRun ?? false), sourceNames: [...model.tensors()].map(([name]) => name), stored: plan.stored };
   } finally {
     model.close();
   }

@@ -5,15 +5,13 @@
 import { OrderedDict, type PyValue } from '../pickle/values';
 import type { DType } from '../dtype';
 import { save } from '../save';
-import { NestedTensor } from '../tensor/nested';
-import { SparseTensor } from '../tensor/sparse';
 import type { Storage } from '../tensor/storage';
 import { Tensor } from '../tensor/tensor';
 import { walkTensors } from '../walk';
 import { compareGraph } from './check';
 import type { Choice } from './choose';
 import { anyAbove, anyOf } from './glob';
-import { retyper } from './retype';
+import { denseParts, retyper } from './retype';
 import { rewrite } from './rewrite';
 import type { Plan, PlannedFile, Target, TargetOptions } from './target';
 
@@ -65,9 +63,6 @@ function forecast(value: PyValue): number {
     const { storage } = tensor;
     bytes.set(storage, Math.min(storage.nbytes, (bytes.get(storage) ?? 0) + tensor.nbytes));
   };
-  for (const [, tensor] of walkTensors(value)) {
-    if (tensor instanceof Tensor) meet(tensor);
-    else if (tensor instanceof SparseTensor || tensor instanceof NestedTensor) Object.values(tensor.components).forEach((part) => meet(part as Tensor));
-  }
+  for (const [, tensor] of walkTensors(value)) denseParts(tensor).forEach(meet);
   return [...bytes.values()].reduce((sum, one) => sum + one, 0) + RECORD_OVERHEAD_BYTES * (bytes.size + 8) + 100 * count;
 }

@@ -24,7 +24,12 @@ interface Place {
 
 /** The function that gives the new form of each tensor below `root`. */
 export function retyper(root: PyValue, dtype: DType | undefined, mapLocation: MapLocation | undefined): (tensor: AnyTensor) => AnyTensor {
-  const { relocate } = planCompaction(root);
+  const { relocate } = planCompaction((visit, keepWhole) => {
+    for (const [, value] of walk(root)) {
+      if (value instanceof Storage) keepWhole(value);
+      else for (const tensor of denseParts(value)) visit(tensor);
+    }
+  });
   const place = mapLocation === undefined ? undefined : placement(mapLocation);
   const placed = new Map<Storage, Storage>();
   const cast = new Map<Storage, Storage>();
@@ -108,8 +113,15 @@ function mixedStorages(root: PyValue): Set<Storage> {
   };
   for (const [, value] of walk(root)) {
     if (value instanceof Storage) mixed.add(value);
-    else if (value instanceof Tensor) meet(value);
-    else if (value instanceof SparseTensor || value instanceof NestedTensor) for (const part of Object.values(value.components)) meet(part as Tensor);
+    else denseParts(value).forEach(meet);
   }
   return mixed;
+}
+
+/** The dense tensors that a value is made of; none where it is no tensor. */
+export function denseParts(value: unknown): Tensor[] {
+  if (value instanceof SparseTensor || value instanceof NestedTensor) return Object.values(value.components) as Tensor[];
+  if (!(value instanceof Tensor)) return [];
+  if (value instanceof QuantizedTensor && value.scales && value.zeroPoints) return [value, value.scales, value.zeroPoints];
+  return value.grad ? [value, value.grad] : [value];
 }

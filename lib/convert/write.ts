@@ -29,7 +29,7 @@ export async function writeRecords(records: readonly SinkRecord[], totalBytes: n
   signal?.throwIfAborted();
   const path = outputPath(output);
   const sink: RecordSink & { abort(error?: unknown): Promise<void> } =
-    path === undefined ? new StreamSink(streamOutput(output), { totalBytes, crc32: false, signal, onProgress }) : new FileSink(path, { totalBytes, crc32: false, fsync, signal, onProgress });
+    path === undefined ? new StreamSink(streamOutput(output, fsync), { totalBytes, crc32: false, signal, onProgress }) : new FileSink(path, { totalBytes, crc32: false, fsync, signal, onProgress });
   try {
     await sink.write(records);
     await sink.commit();
@@ -48,11 +48,11 @@ export function outputPath(output: unknown): string | undefined {
   return fileURLToPath(output);
 }
 
-function streamOutput(output: SaveTarget) {
+function streamOutput(output: SaveTarget, fsync: boolean) {
   if (output instanceof Writable) return nodeOutput(output);
   if (typeof output !== 'object' || output === null) throw new TypeError('an output is a path, URL, FileHandle, Writable or WritableStream');
   if ('getWriter' in output) return webOutput(output);
-  if ('fd' in output && 'datasync' in output) return handleOutput(output as FileHandle);
+  if ('fd' in output && 'datasync' in output) return handleOutput(output as FileHandle, fsync);
   throw new TypeError('an output is a path, URL, FileHandle, Writable or WritableStream');
 }
 

@@ -2,13 +2,14 @@
 import { isZip, safetensorsHeaderLength } from '../container/magic';
 import { type Sniffed, SNIFF_BYTES, sniff } from '../container/signatures';
 import { parseSafetensorsHeader } from '../container/safetensors-header';
-import { CheckpointError, type ErrorCode, isCheckpointError } from '../errors';
+import { type CheckpointError, type ErrorCode, isCheckpointError } from '../errors';
 import { DEFAULT_LIMITS } from '../limits';
 import { open } from '../load';
 import type { ByteSource } from '../source/byte-source';
 import { type CheckpointSource, openSource } from '../source/open-source';
 import type { OnProgress } from '../source/progress';
 
+/** What `diagnose` found: what a file is, and what is wrong with it. */
 export interface Diagnosis {
   /** True for a checkpoint that loads, whose checksums agree, and that names nothing dangerous. */
   readonly ok: boolean;
@@ -24,6 +25,7 @@ export interface Diagnosis {
   readonly expectedSize?: number;
 }
 
+/** Options of `diagnose`. */
 export interface DiagnoseOptions {
   /** Read all records and compare their checksums; default true. */
   verify?: boolean;

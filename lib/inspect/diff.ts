@@ -2,6 +2,7 @@
  * What differs between two checkpoints, whatever their formats: structure, dtypes, shapes, elements, sharing, and the
  * values beside the tensors. Elements are read in bounded pieces.
  */
+import { setImmediate } from 'node:timers/promises';
 import type { Checkpoint } from '../checkpoint';
 import { type LoadOptions, open } from '../load';
 import type { CheckpointSource } from '../source/open-source';
@@ -14,12 +15,14 @@ import { StorageUse, stridedParts } from './storage-use';
 import { shapeText, type TensorDifference, tensorDifference } from './tensor-difference';
 import { ValueTable } from './value-difference';
 
+/** One difference between two checkpoints. */
 export interface Change extends Omit<TensorDifference, 'reason'> {
   readonly path: string;
   /** `aliases`: the tensors over one storage are others on the two sides. `value`: a value that is no tensor. */
   readonly reason: TensorDifference['reason'] | 'aliases';
 }
 
+/** What `diff` found. */
 export interface DiffReport {
   readonly equal: boolean;
   /** Paths that only the second, or only the first has; tensors and other values. */
@@ -30,12 +33,15 @@ export interface DiffReport {
   readonly changed: readonly Change[];
 }
 
+/** Options of `diff`. */
 export interface DiffOptions extends Pick<LoadOptions, 'io' | 'limits' | 'signal' | 'onProgress' | 'encoding'> {
   /** Elements are equal when |a - b| <= atol + rtol * |b|; both 0 by default. NaN equals NaN. */
   rtol?: number;
   atol?: number;
 }
 
+/** Bytes compared between two looks at the event loop. */
+const TURN_BYTES = 32 << 20;
 /** Where this many tensors have the same elements (zeros, ones), they are paired in order. */
 const MAX_LOOKALIKES = 200;
 
@@ -95,8 +101,7 @@ async function compare(a: Side, b: Side, tolerance: { rtol: number; atol: number
   const { signal, onProgress } = options;
   const changed: Change[] = [];
   const removed: string[] = [];
-  let bytes = 0;
-  let totalBytes = 0;
+  let [bytes, told, totalBytes] = [0, 0, 0];
   for (const tensor of a.tensors.values()) totalBytes += bytesOf(tensor);
   for (const [path, tensor] of a.tensors) {
     signal?.throwIfAborted();
@@ -105,7 +110,11 @@ async function compare(a: Side, b: Side, tolerance: { rtol: number; atol: number
     if (!other) removed.push(path);
     else if (difference) changed.push({ path, ...difference });
     bytes += bytesOf(tensor);
+    if (bytes - told < TURN_BYTES) continue;
+    told = bytes;
     onProgress?.({ stage: 'compare', bytes, totalBytes });
+    // Equal tensors are compared at once: signals get their turn here.
+    await setImmediate();
   }
   const added = [...b.tensors.keys()].filter((path) => !a.tensors.has(path));
   const renamed = await findRenamed(a, b, removed, added, signal);

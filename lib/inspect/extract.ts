@@ -13,6 +13,7 @@ import { Tensor } from '../tensor/tensor';
 import { atHand, findValue } from './find';
 import { npyHeader, numpyTypeString } from './npy';
 
+/** What `extract` wrote. */
 export interface ExtractReport {
   readonly path: string;
   readonly output: string;
@@ -23,6 +24,7 @@ export interface ExtractReport {
   readonly bytes: number;
 }
 
+/** Options of `extract`. */
 export type ExtractOptions = Pick<LoadOptions, 'io' | 'limits' | 'signal' | 'onProgress'>;
 
 /** `.npy` is NumPy's file, `.bin` the elements alone: contiguous, C order, little-endian. */

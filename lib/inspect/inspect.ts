@@ -14,6 +14,7 @@ import { storageRoots } from './storage-roots';
 import { StorageUse, stridedParts } from './storage-use';
 import { type Summary, summarise } from './summary';
 
+/** A tensor as `inspect` lists it. */
 export interface TensorFacts {
   readonly path: string;
   /** Without `torch.`: `float32`. */
@@ -37,10 +38,12 @@ export interface TensorFacts {
   readonly qscheme?: string;
 }
 
+/** A value that is no tensor, as `inspect` lists it. */
 export interface ValueFacts extends Summary {
   readonly path: string;
 }
 
+/** What `inspect` found: tensors, sharing, other values. */
 export interface Inspection {
   readonly format: Format;
   readonly fileBytes: number;
@@ -75,6 +78,7 @@ export interface Inspection {
   readonly warnings: readonly string[];
 }
 
+/** Options of `inspect`. */
 export interface InspectOptions extends Pick<LoadOptions, 'io' | 'limits' | 'signal' | 'onProgress' | 'encoding'> {
   /** Values other than tensors to list; default 1000. */
   maxValues?: number;

@@ -1,6 +1,7 @@
 /** What a scan collects while it goes through the records of one file, and the verdict that follows from it. */
 import type { Verdict } from '../pickle/verdicts';
 
+/** One thing that `scan` has to say about a file. */
 export interface Finding {
   /**
    * `dangerous-global`, `unknown-global`, `extension-code`, `broken-pickle`, `hidden-pickle`, `trailing-pickle`,
@@ -18,6 +19,7 @@ export interface Finding {
   readonly byteOffset?: number;
 }
 
+/** A global that a scanned pickle names. */
 export interface ScannedGlobal {
   /** In Python 3 names. */
   readonly name: string;

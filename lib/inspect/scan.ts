@@ -15,6 +15,7 @@ import { SourceScanner } from './scan-source';
 
 export type { Finding, ScannedGlobal } from './scan-findings';
 
+/** What `scan` found. */
 export interface ScanReport {
   /** The worst of what was found. */
   readonly verdict: Verdict;
@@ -27,10 +28,12 @@ export interface ScanReport {
   readonly files?: readonly FileReport[];
 }
 
+/** What `scan` found in one file. */
 export interface FileReport extends Omit<ScanReport, 'files'> {
   readonly path: string;
 }
 
+/** Options of `scan`. */
 export interface ScanOptions {
   /** Globals to take as safe: `module.name`, or `module.*`. */
   allow?: readonly string[];

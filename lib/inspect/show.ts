@@ -13,6 +13,7 @@ import { type Statistics, statisticsOf } from './statistics';
 import { stridedParts } from './storage-use';
 import { summarise } from './summary';
 
+/** What `show` tells about a value. */
 export interface Shown {
   readonly path: string;
   /** Python's name of the type; `tensor` for tensors. */
@@ -24,6 +25,7 @@ export interface Shown {
   readonly statistics?: Statistics;
 }
 
+/** Options of `show`. */
 export interface ShowOptions extends Pick<LoadOptions, 'io' | 'limits' | 'signal' | 'onProgress' | 'encoding'> {
   /** Read all elements for their statistics; default true. */
   statistics?: boolean;

@@ -9,6 +9,7 @@ import type { OnProgress } from '../source/progress';
 import { gatherBlocks } from '../tensor/gather';
 import type { Tensor } from '../tensor/tensor';
 
+/** Statistics of the elements of a tensor. */
 export interface Statistics {
   readonly numel: number;
   readonly nan: number;

@@ -7,6 +7,7 @@ import type { CheckpointSource } from '../source/open-source';
 import type { OnProgress } from '../source/progress';
 import { compareWithManifest, manifestOf, parseManifest } from './manifest';
 
+/** Options of `verify` on a file. */
 export interface FileVerifyOptions {
   /** Path of a manifest to compare with. */
   manifest?: string;
@@ -18,6 +19,7 @@ export interface FileVerifyOptions {
   onProgress?: OnProgress;
 }
 
+/** What `verify` found in a file. */
 export interface FileVerifyReport extends VerifyReport {
   /** Tensors that were compared with a manifest; absent without one. */
   readonly manifestTensors?: number;

@@ -30,7 +30,6 @@ import {
   deleteAttribute,
   getAttribute,
   knownAttributes,
-  type ModuleObject,
   moduleBrand,
   newAttributes,
   parametersOf,
@@ -56,7 +55,7 @@ import { bufferAt, parameterAt, replaceSubmodule, submoduleAt } from './paths';
 import { pickledModule } from './pickled-module';
 import { registerBuffer, registerModule, registerParameter } from './registration';
 import { type StateDict, type StateDictOptions, saveOwnState, stateDict } from './state-dict';
-import { namedMembers, namedModules, type WalkOptions } from './traverse';
+import { modulesUpwards, namedMembers, namedModules, type WalkOptions } from './traverse';
 
 /** A child by number, for containers that count them: what `model[0]` asks for. */
 export const childByIndex: unique symbol = Symbol.for('torch-checkpoint.nn.childByIndex');
@@ -226,19 +225,7 @@ export class Module implements Picklable {
 
   /** Calls `visit` with every module, children before parents. */
   apply(visit: (module: Module) => void): this {
-    const visited: Module[] = [];
-    const stack: { module: ModuleObject; children: Iterator<Module> }[] = [{ module: this, children: this.children() }];
-    for (let top = stack.at(-1); top; top = stack.at(-1)) {
-      const next = top.children.next();
-      if (next.done) visited.push(stack.pop()?.module as unknown as Module);
-      else if (!stack.some(({ module }) => module === (next.value as ModuleObject))) {
-        stack.push({
-          module: next.value,
-          children: next.value instanceof Module ? next.value.children() : ([][Symbol.iterator]() as Iterator<Module>),
-        });
-      }
-    }
-    for (const module of visited) visit(module);
+    for (const module of modulesUpwards(this)) visit(module as unknown as Module);
     return this;
   }
 

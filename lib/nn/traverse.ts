@@ -59,6 +59,28 @@ export function* namedModules(
   }
 }
 
+/** All below a module and then it, as `Module.apply` visits them: one that several parents share comes once for each. */
+export function modulesUpwards(root: ModuleObject): ModuleObject[] {
+  const visited: ModuleObject[] = [];
+  const frame = (module: ModuleObject) => ({
+    module,
+    children: new Set([...childrenOf(module)].map(([, child]) => child)).values(),
+  });
+  const stack = [frame(root)];
+  for (let top = stack.at(-1); top; top = stack.at(-1)) {
+    const next = top.children.next();
+    if (next.done) {
+      visited.push(top.module);
+      stack.pop();
+      continue;
+    }
+    if (stack.length > MAX_MODULE_DEPTH) throw tooDeep();
+    if (visited.length > MAX_MODULE_VISITS) throw tooMany();
+    stack.push(frame(next.value));
+  }
+  return visited;
+}
+
 /** Parameters or buffers with their full names; each once unless told otherwise. */
 export function* namedMembers(
   root: ModuleObject,

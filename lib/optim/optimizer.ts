@@ -180,15 +180,15 @@ export class Optimizer implements Picklable {
   }
 
   [reprText](): string {
-    const lines = [`${this.constructor.name} (`];
+    let text = `${this.constructor.name} (`;
     for (const [i, group] of this.paramGroups.entries()) {
-      lines.push(`Parameter Group ${i}`);
+      text += `\nParameter Group ${i}\n`;
       for (const key of [...group.keys()].filter((key) => key !== 'params').sort()) {
         const value = take(group, key);
-        lines.push(`    ${key}: ${typeof value === 'string' ? value : repr(value)}`);
+        text += `    ${key}: ${typeof value === 'string' ? value : repr(value)}\n`;
       }
     }
-    return `${lines.join('\n')}\n)`;
+    return `${text})`;
   }
 
   /** What Python prints. */

@@ -109,7 +109,8 @@ export class Pickler {
       }
     } catch (error) {
       if (!(error instanceof CheckpointError) || error.code !== 'UNSAVABLE') throw error;
-      throw new CheckpointError('UNSAVABLE', `value at "${this.#path(child ?? root)}": ${error.message}`);
+      const path = this.#path(child ?? root);
+      throw new CheckpointError('UNSAVABLE', `${path ? `value at "${path}"` : 'the value'}: ${error.message}`, { cause: error.cause });
     }
   }
 
@@ -256,6 +257,7 @@ export class Pickler {
   /** Writes a leaf and returns nothing, or begins a container and returns the generator of its contents. */
   #save(child: Child): Steps | undefined {
     const [value, container, slot, isKey] = child;
+    if (isKey && typeof value !== 'string' && (container instanceof Map || container instanceof Set)) checkKey(value as PyValue, (key) => container.has(key));
     this.out.boundary();
     switch (typeof value) {
       case 'string':
@@ -281,7 +283,7 @@ export class Pickler {
         }
         return this.#saveObject(value, container instanceof PyObject && slot === '__args__');
       default:
-        throw refuse(`a ${typeof value} has no form in a pickle${typeof value === 'undefined' ? '; use null for None, or leave the key out' : ''}`);
+        throw refuse(value === undefined ? 'undefined has no form in a pickle; use null for None, or leave the key out' : `a ${typeof value} has no form in a pickle`);
     }
   }
 
@@ -337,7 +339,7 @@ export class Pickler {
     if (own) return this.reduction(own.call(value, pickled), value);
     if (pickled) return this.reduction(pickled, value);
     const prototype = Object.getPrototypeOf(value) as object | null;
-    if (prototype === Object.prototype || prototype === null) return this.#saveEntries(value, Object.entries(value) as [PyValue, PyValue][]);
+    if (prototype === Object.prototype || prototype === null) return this.#saveEntries(value, entriesOf(value as Record<string, PyValue>));
     if (value instanceof Date) throw refuse('a Date has no form in a pickle; store value.toISOString() or value.getTime() / 1000');
     if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) throw refuse(`a ${typeName(value)} has no form in a pickle; use Tensor.from(array), or a Uint8Array for bytes`);
     throw refuse(`an instance of ${typeName(value)} has no form in a pickle; register its class with register(), or save a plain object, Map or state dict`);
@@ -617,6 +619,28 @@ export class Pickler {
 
 export function refuse(what: string): CheckpointError {
   return new CheckpointError('UNSAVABLE', what);
+}
+
+/** The own properties of a plain object; a getter that throws is refused with its name. */
+function entriesOf(object: Readonly<Record<string, PyValue>>): [string, PyValue][] {
+  return Object.keys(object).map((key) => {
+    try {
+      return [key, object[key] as PyValue];
+    } catch (cause) {
+      throw new CheckpointError('UNSAVABLE', `its property "${key}" throws when it is read: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    }
+  });
+}
+
+/**
+ * Refuses what Python refuses or merges: keys without a hash, and numbers that are equal there although not here, such as
+ * 1, true and 1n.
+ */
+function checkKey(key: PyValue, has: (key: PyValue) => boolean): void {
+  const mutable = (Array.isArray(key) && !(key instanceof Tuple)) || key instanceof Map || (key instanceof Set && !(key instanceof FrozenSet)) || key instanceof ByteArray;
+  if (mutable) throw refuse(`a ${typeName(key)} cannot be the key of a dict or member of a set in Python`);
+  const number = typeof key === 'boolean' ? Number(key) : typeof key === 'bigint' ? Number(key) : key instanceof PyFloat ? key.value : key instanceof PyInt ? Number(key.value) : undefined;
+  if (number !== undefined && has(number)) throw refuse(`the keys ${String(key)} and ${number} are one key in Python`);
 }
 
 /** The shortest two's complement of an integer, little-endian. */

@@ -162,7 +162,7 @@ export function webOutput(stream: WritableStream<Uint8Array>): ByteOutput {
 }
 
 /** Writes at the handle's own position and leaves it open: it is the caller's. */
-export function handleOutput(handle: FileHandle, fsync: boolean): ByteOutput {
+export function handleOutput(handle: FileHandle, fsync = false): ByteOutput {
   return {
     async write(bytes) {
       for (let at = 0; at < bytes.byteLength; ) at += (await handle.write(bytes, at, bytes.byteLength - at)).bytesWritten;

@@ -1,0 +1,251 @@
+/**
+ * Folders: every model below one, converted into the same places below another.
+ *
+ * Files are independent of each other, so that they run in parallel and one that fails leaves the rest alone. Indices of
+ * shards come last, from what was really stored. The journal lets the same call take up where it was interrupted.
+ */
+import { statfsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { dirname, join, relative, resolve, sep } from 'node:path';
+import type { ErrorCode } from '../errors';
+import type { Progress } from '../source/progress';
+import { byteCount, type ConvertOptions, encodingFor } from './convert';
+import { copyOthers, type CopiedFile } from './directory-copy';
+import { indexProblem, writeGroupIndex } from './directory-index';
+import { type Group, isSameModel, type Job, type Scan, scanDirectory } from './directory-scan';
+import { type Finished, Journal } from './journal';
+import type { Outcome } from './job';
+import { Pool } from './pool';
+import { renamer } from './rename';
+import { targetNamed } from './targets';
+
+export interface BatchProgress extends Progress {
+  /** The file that got further, relative to the input folder; undefined when one was finished. */
+  readonly file: string | undefined;
+  readonly filesDone: number;
+  readonly files: number;
+}
+
+export interface DirectoryOptions extends Omit<ConvertOptions, 'onProgress'> {
+  /** Globs over paths relative to the input folder: only these files are converted. `**` crosses folders. */
+  files?: readonly string[] | undefined;
+  /** Copy all other files too, such as configurations and tokenizers; default true. */
+  copyOthers?: boolean | undefined;
+  /** Conversions at a time; default: the cores, 4 at most. */
+  jobs?: number | undefined;
+  /** Bytes of memory that all conversions together may take, or `512MiB`; default 512 MiB. */
+  memoryBudget?: number | string | undefined;
+  /** False: convert again what an earlier run has finished. */
+  resume?: boolean | undefined;
+  onProgress?: ((progress: BatchProgress) => void) | undefined;
+}
+
+export interface BatchFile {
+  /** Relative to the input folder. */
+  readonly input: string;
+  /** Relative to the output folder. */
+  readonly output?: string;
+  /** Of the output, written or planned. */
+  readonly bytes: number;
+  readonly status: 'converted' | 'skipped' | 'failed' | 'planned';
+  /** Why it was skipped. */
+  readonly reason?: string;
+  readonly error?: { readonly code: ErrorCode | 'INTERNAL'; readonly message: string };
+}
+
+export interface BatchReport {
+  readonly dryRun: boolean;
+  readonly converted: number;
+  readonly skipped: number;
+  readonly failed: number;
+  readonly files: readonly BatchFile[];
+  /** Files that went over as they are. */
+  readonly copied: readonly CopiedFile[];
+  /** Bytes that are still to be written (a dry run), and those that are free where the output goes. */
+  readonly plannedBytes: number;
+  readonly freeBytes: number | undefined;
+}
+
+const DEFAULT_MEMORY = '512MiB';
+const MAX_JOBS = 4;
+/** What one conversion was seen to take, and what larger files add for their pickles. */
+const TASK_BYTES = 64 << 20;
+const INPUT_BYTES_PER_BYTE = 64;
+
+/**
+ * Converts all checkpoints below `inputDir` into the same places below `outputDir`, to safetensors unless `to` says
+ * otherwise. Failures of single files are reported, not thrown. Running it again does what is missing or has changed.
+ * Throws TypeError for options that contradict each other, CheckpointError where the folders cannot be used at all.
+ */
+export async function convertDirectory(inputDir: string, outputDir: string, options: DirectoryOptions = {}): Promise<BatchReport> {
+  options.signal?.throwIfAborted();
+  return new Batch(inputDir, outputDir, options).run();
+}
+
+class Batch {
+  readonly #inputDir: string;
+  readonly #outputDir: string;
+  readonly #options: DirectoryOptions;
+  readonly #taskOptions: ConvertOptions;
+  readonly #optionsKey: string;
+  readonly #scan: Scan;
+  readonly #journal: Journal;
+  readonly #results = new Map<string, BatchFile>();
+  /** What is stored for each input that is done, now or in an earlier run. */
+  readonly #done = new Map<string, Pick<Finished, 'sourceNames' | 'stored'>>();
+  #doneBytes = 0;
+
+  constructor(inputDir: string, outputDir: string, options: DirectoryOptions) {
+    const { files: _files, copyOthers: _copy, jobs: _jobs, memoryBudget: _memory, resume: _resume, onProgress: _progress, signal: _signal, ...rest } = options;
+    const to = options.to ?? 'safetensors';
+    const target = targetNamed(to);
+    // Wrong options are told once, not for every file.
+    encodingFor(options.dtype);
+    byteCount(options.maxShardSize);
+    renamer(options);
+    this.#inputDir = inputDir;
+    this.#outputDir = outputDir;
+    this.#options = options;
+    this.#taskOptions = { ...rest, to };
+    this.#optionsKey = keyOf(this.#taskOptions);
+    this.#scan = withoutOutputs(merged(scanDirectory(inputDir, outputDir, target, options.files), options.maxShardSize !== undefined), inputDir, outputDir);
+    this.#journal = new Journal(outputDir);
+  }
+
+  async run(): Promise<BatchReport> {
+    const { dryRun = false, copyOthers: copies = true, signal } = this.#options;
+    this.#tellClashes();
+    const jobs = this.#scan.jobs.filter((job) => !this.#isFinished(job));
+    if (!dryRun) await mkdir(this.#outputDir, { recursive: true });
+    const threads = Math.max(1, Math.min(this.#options.jobs ?? Math.min(availableParallelism(), MAX_JOBS), jobs.length));
+    const pool = new Pool({ threads, memoryBytes: byteCount(this.#options.memoryBudget ?? DEFAULT_MEMORY) as number, signal });
+    try {
+      await Promise.all(jobs.map((job) => this.#convert(job, pool)));
+      if (!dryRun) for (const group of this.#scan.groups.values()) await this.#index(group);
+    } finally {
+      await pool.close();
+      this.#journal.close();
+    }
+    const copied = copies ? await copyOthers(this.#inputDir, this.#outputDir, this.#scan.others, dryRun, signal) : [];
+    return this.#report(dryRun, copied);
+  }
+
+  #tellClashes(): void {
+    for (const [input, other] of this.#scan.clashes) {
+      if (isSameModel(input, other)) this.#tell({ input, bytes: 0, status: 'skipped', reason: `"${other}" is the same model` });
+      else this.#fail(input, undefined, 'WRITE_FAILED', `"${other}" has the same output; rename one of them`);
+    }
+  }
+
+  #isFinished(job: Job): boolean {
+    const entry = this.#options.resume === false ? undefined : this.#journal.finished(job, this.#optionsKey);
+    if (!entry) return false;
+    this.#done.set(job.input, entry);
+    const bytes = entry.outputs.reduce((sum, output) => sum + output.bytes, 0);
+    const output = entry.outputs.length > 0 ? { output: job.output } : {};
+    this.#tell({ input: job.input, ...output, bytes, status: 'skipped', reason: entry.outputs.length > 0 ? 'done by an earlier run' : 'no tensors' });
+    return true;
+  }
+
+  async #convert(job: Job, pool: Pool): Promise<void> {
+    const { dryRun = false, onProgress } = this.#options;
+    const task = { input: join(this.#inputDir, job.input), output: join(this.#outputDir, job.output), options: this.#taskOptions };
+    const need = TASK_BYTES + Math.floor(job.bytes / INPUT_BYTES_PER_BYTE);
+    const outcome = await pool.run(task, need, ({ bytes, totalBytes }) => {
+      const share = totalBytes ? (job.bytes * bytes) / totalBytes : 0;
+      onProgress?.(this.#progress(job.input, share));
+    });
+    this.#settle(job, outcome, dryRun);
+    this.#doneBytes += job.bytes;
+    onProgress?.(this.#progress(undefined, 0));
+  }
+
+  #progress(file: string | undefined, moreBytes: number): BatchProgress {
+    const totalBytes = this.#scan.jobs.reduce((sum, { bytes }) => sum + bytes, 0);
+    return { stage: 'convert', bytes: this.#doneBytes + moreBytes, totalBytes, file, filesDone: this.#results.size, files: this.#scan.jobs.length };
+  }
+
+  #settle(job: Job, outcome: Outcome, dryRun: boolean): void {
+    const { input, output } = job;
+    if (outcome.kind === 'failed') return this.#fail(input, output, outcome.code, outcome.message);
+    const { report, sourceNames, stored } = outcome.conversion;
+    this.#done.set(input, { sourceNames, stored });
+    const isEmpty = outcome.kind === 'empty';
+    if (!dryRun) {
+      const paths = isEmpty ? [] : report.files.map(({ path }) => relative(this.#outputDir, path).split(sep).join('/'));
+      this.#journal.add({ input, bytes: job.bytes, mtimeNs: job.mtimeNs, options: this.#optionsKey, sourceNames, stored }, paths);
+    }
+    if (isEmpty) this.#tell({ input, bytes: 0, status: 'skipped', reason: report.dropped[0] ? 'no tensor that the target can hold' : 'no tensors' });
+    else this.#tell({ input, output, bytes: report.bytes, status: dryRun ? 'planned' : 'converted' });
+  }
+
+  /** The index over shards that all are there; what is wrong with the old one is told as its own failure. */
+  async #index(group: Group): Promise<void> {
+    const shards = group.jobs.map((job) => ({ job, done: this.#done.get(job.input) }));
+    if (shards.some(({ done }) => !done)) return;
+    const problem = indexProblem(this.#inputDir, group, (input) => this.#done.get(input)?.sourceNames ?? []);
+    if (problem) return this.#fail(group.index ?? group.output, undefined, problem.code, problem.message);
+    await writeGroupIndex(this.#inputDir, this.#outputDir, group, shards.map(({ job, done }) => ({ output: job.output, stored: done?.stored ?? [] })), this.#options);
+  }
+
+  #fail(input: string, output: string | undefined, code: ErrorCode | 'INTERNAL', message: string): void {
+    this.#tell({ input, ...(output === undefined ? {} : { output }), bytes: 0, status: 'failed', error: { code, message } });
+  }
+
+  #tell(file: BatchFile): void {
+    this.#results.set(file.input, file);
+  }
+
+  #report(dryRun: boolean, copied: readonly CopiedFile[]): BatchReport {
+    const files = [...this.#results.values()].sort((a, b) => (a.input < b.input ? -1 : 1));
+    const count = (status: BatchFile['status']): number => files.filter((file) => file.status === status).length;
+    const sum = (of: readonly { readonly bytes: number }[]): number => of.reduce((total, { bytes }) => total + bytes, 0);
+    return {
+      dryRun,
+      converted: count('converted'),
+      skipped: count('skipped'),
+      failed: count('failed'),
+      files,
+      copied,
+      plannedBytes: dryRun ? sum(files.filter(({ status }) => status === 'planned')) + sum(copied) : 0,
+      freeBytes: freeBytes(this.#outputDir),
+    };
+  }
+}
+
+/** With a size for shards, those of a model are one input: their index. */
+function merged(scan: Scan, resharding: boolean): Scan {
+  if (!resharding) return scan;
+  const jobs = scan.jobs.filter(({ group }) => group === undefined || scan.groups.get(group)?.index === undefined);
+  const groups = new Map<string, Group>();
+  for (const [key, group] of scan.groups) {
+    if (group.index === undefined) groups.set(key, group);
+    else jobs.push({ input: group.index, output: group.output.replace(/\.index\.json$/, ''), bytes: group.jobs.reduce((sum, { bytes }) => sum + bytes, 0), mtimeNs: group.jobs.map(({ mtimeNs }) => mtimeNs).join(), group: undefined });
+  }
+  return { ...scan, jobs, groups };
+}
+
+/** When both folders are one, what an earlier run made is no input. */
+function withoutOutputs(scan: Scan, inputDir: string, outputDir: string): Scan {
+  if (resolve(inputDir) !== resolve(outputDir)) return scan;
+  const outputs = new Set(scan.jobs.filter(({ input, output }) => input !== output).map(({ output }) => output));
+  return { ...scan, jobs: scan.jobs.filter(({ input, output }) => input !== output || !outputs.has(input)), others: [] };
+}
+
+/** Everything that changes the output. */
+function keyOf(options: ConvertOptions): string {
+  const { dryRun: _dryRun, verify: _verify, fsync: _fsync, io: _io, limits: _limits, ...rest } = options;
+  return JSON.stringify(rest, (_key, value: unknown) => (value instanceof Map ? [...value] : typeof value === 'function' || typeof value === 'bigint' ? String(value) : value));
+}
+
+function freeBytes(folder: string): number | undefined {
+  for (let path = resolve(folder); ; path = dirname(path)) {
+    try {
+      const { bavail, bsize } = statfsSync(path);
+      return bavail * bsize;
+    } catch {
+      if (path === dirname(path)) return undefined;
+    }
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * What a run over a folder has done so far: one line of JSON for each finished input, in a hidden file of the output
+ * folder. A line is appended when all outputs of the input are in place, so that a run that is killed loses at most the
+ * files it was at; those have temporary names and are made again.
+ */
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, statSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { CheckpointError } from '../errors';
+import { type Job, OWN_PREFIX } from './directory-scan';
+
+export interface FinishedFile {
+  readonly path: string;
+  readonly bytes: number;
+  readonly mtimeNs: string;
+}
+
+/** What is known of an input that was finished. */
+export interface Finished {
+  readonly input: string;
+  readonly bytes: number;
+  readonly mtimeNs: string;
+  /** The options it was made with. */
+  readonly options: string;
+  /** Empty where the input has no tensors. */
+  readonly outputs: readonly FinishedFile[];
+  readonly sourceNames: readonly string[];
+  readonly stored: readonly { readonly name: string; readonly bytes: number }[];
+}
+
+const NAME = `${OWN_PREFIX}-journal.jsonl`;
+
+export class Journal {
+  readonly #folder: string;
+  readonly #finished = new Map<string, Finished>();
+  #file: number | undefined;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+    for (const line of this.#lines()) {
+      const entry = parse(line);
+      if (entry) this.#finished.set(entry.input, entry);
+    }
+  }
+
+  #lines(): string[] {
+    try {
+      return readFileSync(join(this.#folder, NAME), 'utf8').split('\n');
+    } catch {
+      return [];
+    }
+  }
+
+  /** The entry of a job whose input, options and outputs are what they were. */
+  finished(job: Job, options: string): Finished | undefined {
+    const entry = this.#finished.get(job.input);
+    if (!entry || entry.bytes !== job.bytes || entry.mtimeNs !== job.mtimeNs || entry.options !== options) return undefined;
+    return entry.outputs.every(({ path, bytes, mtimeNs }) => {
+      const stats = statSync(join(this.#folder, path), { bigint: true, throwIfNoEntry: false });
+      return stats?.isFile() && Number(stats.size) === bytes && String(stats.mtimeNs) === mtimeNs;
+    })
+      ? entry
+      : undefined;
+  }
+
+  /** Takes down that a job is done; its outputs are looked at now. */
+  add(entry: Omit<Finished, 'outputs'>, paths: readonly string[]): void {
+    const outputs = paths.map((path): FinishedFile => {
+      const stats = statSync(join(this.#folder, path), { bigint: true });
+      return { path, bytes: Number(stats.size), mtimeNs: String(stats.mtimeNs) };
+    });
+    try {
+      mkdirSync(this.#folder, { recursive: true });
+      this.#file ??= openSync(join(this.#folder, NAME), 'a');
+      // A line that a kill cut short must not swallow this one.
+      writeSync(this.#file, `\n${JSON.stringify({ ...entry, outputs } satisfies Finished)}\n`);
+      fsyncSync(this.#file);
+    } catch (cause) {
+      throw new CheckpointError('WRITE_FAILED', `the journal cannot be written: ${(cause as Error).message}`, { path: join(this.#folder, NAME), cause });
+    }
+  }
+
+  close(): void {
+    if (this.#file !== undefined) closeSync(this.#file);
+    this.#file = undefined;
+  }
+}
+
+/** Undefined for a line that is none of ours or was cut short. */
+function parse(line: string): Finished | undefined {
+  if (line === '') return undefined;
+  try {
+    const entry = JSON.parse(line) as Finished;
+    const whole = typeof entry.input === 'string' && Array.isArray(entry.outputs) && Array.isArray(entry.stored) && Array.isArray(entry.sourceNames);
+    return whole ? entry : undefined;
+  } catch {
+    return undefined;
+  }
+}
