@@ -148,7 +148,8 @@ export class Checkpoint {
     }
     const damaged: { record: string; reason: string }[] = [];
     const statuses = records.map((record) => {
-      const found = computed.get(record.name);
+      // An empty record has the checksum 0, and nothing to compute.
+      const found = computed.get(record.name) ?? (record.byteLength === 0 ? 0 : undefined);
       if (typeof found === 'string') damaged.push({ record: record.name, reason: found });
       else if (record.crc32 === 0 && record.byteLength > 0)
         return { name: record.name, status: 'not-recorded' as const };

@@ -115,7 +115,7 @@ export function* walk(root: PyValue, prefix = ''): Generator<readonly [path: str
     }
     yield [path, value];
     if (value instanceof NdArray) {
-      if (value.objects) stack.push([path, value.objects.map((item, i): Step => [i, item]), { i: 0 }]);
+      stack.push([path, objectArraySteps(value), { i: 0 }]);
       return;
     }
     const steps = childrenOf(value);
@@ -155,7 +155,7 @@ export function valueAt(root: PyValue, path: string): PyValue | undefined {
   for (let next = stack.pop(); next; next = stack.pop()) {
     const [value, rest] = next;
     if (rest === '') return value;
-    const steps = value instanceof Tensor ? tensorSteps(value) : childrenOf(value);
+    const steps = value instanceof Tensor ? tensorSteps(value) : value instanceof NdArray ? objectArraySteps(value) : childrenOf(value);
     for (const [key, item, isFloat] of (steps ?? []).reverse()) {
       const segment = typeof key === 'string' && rest.length < path.length ? `.${key}` : joinPath('', key, isFloat);
       const next = rest[segment.length];
@@ -164,6 +164,11 @@ export function valueAt(root: PyValue, path: string): PyValue | undefined {
     }
   }
   return undefined;
+}
+
+/** The elements of an object array, in C order. */
+function objectArraySteps(array: NdArray): Step[] {
+  return (array.objects ?? []).map((item, i): Step => [i, item]);
 }
 
 function tensorSteps(tensor: Tensor): Step[] {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { PassThrough, Writable } from 'node:stream';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { load, OrderedDict, type Progress, save, saveSync, Tensor, toBytes } from '../lib/index';
+import { DType, load, OrderedDict, type Progress, save, saveSync, Tensor, toBytes } from '../lib/index';
 
 let dir: string;
 let path: string;
@@ -238,7 +238,7 @@ describe('aborting', () => {
   test('while a tensor stream gives nothing', async () => {
     for (const target of [path, new PassThrough()]) {
       const controller = new AbortController();
-      const silent = Tensor.fromStream({ dtype: 'float32', shape: [4] } as never, async function* () {
+      const silent = Tensor.fromStream({ dtype: DType.float32, shape: [4] }, async function* () {
         yield new Uint8Array(4);
         await new Promise(() => undefined);
       });

@@ -17,6 +17,7 @@ import type { AliasPolicy } from './aliases';
 import { type ChoiceOptions, choose } from './choose';
 import type { Encoding } from './elements';
 import { isDirectory, openModel, pathOf } from './open-model';
+import { storedNames } from './shards-model';
 import type { Dropped, Plan, Target, TargetName } from './target';
 import { targetNamed, targetOfPath } from './targets';
 import { asOutputError, outputPath } from './write';
@@ -78,7 +79,7 @@ export async function convert(input: CheckpointSource | Checkpoint, output: Save
 /** What `convert` did, with what indices over several files need to know. */
 export interface Conversion {
   readonly report: ConvertReport;
-  /** Names of tensors in the input, before any choice. */
+  /** Names of the tensors that the input stores, before any choice. */
   readonly sourceNames: readonly string[];
   /** Names in the output, their bytes, and their file where there are shards. */
   readonly stored: Plan['stored'];
@@ -106,7 +107,7 @@ export async function convertModel(input: CheckpointSource | Checkpoint, output:
     const idle = options.dryRun || (skipEmpty && plan.tensors === 0);
     const written = idle ? NOTHING : await writeFiles(plan, output, place, options);
     if (options.verify && !idle) await verifyFiles(plan, target, place, signal);
-    return { report: report(plan, target, written, place, options.dryRun ?? false), sourceNames: [...model.tensors()].map(([name]) => name), stored: plan.stored };
+    return { report: report(plan, target, written, place, options.dryRun ?? false), sourceNames: storedNames(model), stored: plan.stored };
   } finally {
     model.close();
   }

@@ -2,7 +2,7 @@
 import { readdirSync, statSync } from 'node:fs';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { CheckpointError } from '../errors';
-import type { Target } from './target';
+import type { Target, TargetName } from './target';
 
 /** One file to convert. Paths are relative to their folders, with `/`. */
 export interface Job {
@@ -37,6 +37,8 @@ export const OWN_PREFIX = '.torch-checkpoint';
 
 const WEIGHTS = /\.(?:bin|pt|pth|ckpt|safetensors|npz|pth\.tar|pt\.tar)$/i;
 const INDEX = /\.(?:bin|pt|pth|ckpt|safetensors)\.index\.json$/i;
+/** Targets whose shards have an index over them. */
+const INDEXED: ReadonlySet<TargetName> = new Set(['safetensors', 'pt']);
 const SHARD = /^(.*)-(\d{5})-of-(\d{5})$/;
 
 /** Throws NOT_FOUND where the folder is not there. */
@@ -71,7 +73,7 @@ function jobsOf(inputDir: string, weights: readonly string[], indices: ReadonlyM
     const stats = statSync(join(inputDir, input), { bigint: true });
     const shard = SHARD.exec(output.slice(0, -(target.extensions[0] as string).length));
     const whole = shard && `${shard[1]}${target.extensions[0]}`;
-    const isShard = whole !== null && (indices.has(whole) || Number(shard?.[3]) > 1);
+    const isShard = INDEXED.has(target.name) && whole !== null && (indices.has(whole) || Number(shard?.[3]) > 1);
     const job: Job = { input, output, bytes: Number(stats.size), mtimeNs: String(stats.mtimeNs), group: isShard ? `${whole}.index.json` : undefined };
     jobs.push(job);
     if (job.group === undefined) continue;

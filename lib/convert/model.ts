@@ -16,6 +16,8 @@ export interface Model {
   readonly checkpoint: Checkpoint | undefined;
   /** `__metadata__` without the aliases. */
   readonly metadata: ReadonlyMap<string, string>;
+  /** Names that the input does not store: its metadata says which stored name has their elements. */
+  readonly restored: ReadonlySet<string>;
   /** What the input holds and nothing here can read. */
   readonly unread: readonly Dropped[];
   /** Every tensor with its path, those of further roots included. */
@@ -30,25 +32,30 @@ export type ModelOptions = Pick<LoadOptions, 'io' | 'limits' | 'signal' | 'onPro
  * The names that a writer left out because another has the same elements, as `save_model` of safetensors records them in
  * the metadata: they share the storage again.
  */
-export function withAliases(tensors: ReadonlyMap<PyValue, PyValue>, metadata: ReadonlyMap<string, string>): { root: Map<PyValue, PyValue>; metadata: Map<string, string> } {
+export function withAliases(tensors: ReadonlyMap<PyValue, PyValue>, metadata: ReadonlyMap<string, string>): { root: Map<PyValue, PyValue>; metadata: Map<string, string>; restored: Set<string> } {
   const root = new Map(tensors);
   const rest = new Map<string, string>();
+  const restored = new Set<string>();
   for (const [key, value] of metadata) {
     const kept = tensors.get(value);
     if (key === 'format' || tensors.has(key) || !(kept instanceof Tensor)) rest.set(key, value);
-    else root.set(key, new Tensor(kept.storage, kept.dtype, kept.shape, kept.stride, kept.storageOffset));
+    else {
+      root.set(key, new Tensor(kept.storage, kept.dtype, kept.shape, kept.stride, kept.storageOffset));
+      restored.add(key);
+    }
   }
-  return { root, metadata: rest };
+  return { root, metadata: rest, restored };
 }
 
 /** A model of named tensors only. */
-export function namedModel(name: string | undefined, root: Map<PyValue, PyValue>, rest: { metadata: ReadonlyMap<string, string>; unread?: readonly Dropped[]; close(): void }): Model {
+export function namedModel(name: string | undefined, root: Map<PyValue, PyValue>, rest: { metadata: ReadonlyMap<string, string>; restored?: ReadonlySet<string>; unread?: readonly Dropped[]; close(): void }): Model {
   return {
     name,
     root,
     isGraph: false,
     checkpoint: undefined,
     metadata: rest.metadata,
+    restored: rest.restored ?? new Set(),
     unread: rest.unread ?? [],
     tensors: () => walkTensors(root),
     get: (path) => valueAt(root, path),

@@ -47,14 +47,16 @@ export function isDirectory(path: string): boolean {
 
 function checkpointModel(checkpoint: Checkpoint, name: string | undefined, owned: boolean): Model {
   const isSafetensors = checkpoint.format === 'safetensors';
-  const { root, metadata } = isSafetensors ? withAliases(checkpoint.root as Map<PyValue, PyValue>, checkpoint.info.metadata) : { root: checkpoint.root, metadata: checkpoint.info.metadata };
+  const named = isSafetensors ? withAliases(checkpoint.root as Map<PyValue, PyValue>, checkpoint.info.metadata) : undefined;
+  const root = named?.root ?? checkpoint.root;
   return {
     name,
     root,
     // The objects of TorchScript are of classes that no other program has.
     isGraph: !isSafetensors && checkpoint.format !== 'torchscript',
     checkpoint,
-    metadata,
+    metadata: named?.metadata ?? checkpoint.info.metadata,
+    restored: named?.restored ?? new Set(),
     unread: [],
     tensors: () => (isSafetensors ? walkTensors(root) : checkpoint.tensors()),
     get: (path) => (isSafetensors ? valueAt(root, path) : checkpoint.get(path)),

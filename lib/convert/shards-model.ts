@@ -59,30 +59,35 @@ export async function openShards(path: string, openShard: (path: string) => Prom
   try {
     const root = new Map<PyValue, PyValue>();
     const metadata = new Map<string, string>();
+    const restored = new Set<string>();
     for (const file of index.files) {
       const shard = await openShard(join(dirname(path), file));
       shards.push(shard);
       for (const [name, tensor] of shard.tensors()) root.set(name, tensor);
-      checkShard(index, file, [...shard.tensors()].map(([name]) => name), shard);
+      checkShard(index, file, storedNames(shard));
+      for (const name of shard.restored) restored.add(name);
       for (const [key, value] of shard.metadata) metadata.set(key, value);
     }
-    return namedModel(path, root, { metadata, close });
+    return namedModel(path, root, { metadata, restored, close });
   } catch (error) {
     close();
     throw error;
   }
 }
 
-/** Every tensor that the index promises is in the file, and the file has no other; names left out as aliases may be either. */
-export function checkShard(index: ShardIndex, file: string, names: readonly string[], shard?: Model): void {
+/** The names that a file really holds. */
+export function storedNames(model: Model): string[] {
+  return [...model.tensors()].map(([name]) => name).filter((name) => !model.restored.has(name));
+}
+
+/** Every tensor that the index promises is in the file, and the file has no other. */
+export function checkShard(index: ShardIndex, file: string, names: readonly string[]): void {
   const present = new Set(names);
   for (const [name, place] of index.weightMap) {
     if (place === file && !present.has(name)) throw new CheckpointError('NOT_FOUND', `"${name}" is not in "${file}", where the index has it`, { path: index.path, hint: 'download the shards again' });
   }
-  const stored = shard?.checkpoint?.format === 'safetensors' ? new Set((shard.checkpoint.root as Map<string, unknown>).keys()) : present;
   for (const name of present) {
-    if (stored.has(name) && index.weightMap.get(name) !== file) {
-      throw new CheckpointError('NOT_FOUND', `"${name}" is in "${file}", and the index has it ${index.weightMap.has(name) ? `in "${index.weightMap.get(name)}"` : 'nowhere'}`, { path: index.path, hint: 'download the index again' });
-    }
+    const place = index.weightMap.get(name);
+    if (place !== file) throw new CheckpointError('NOT_FOUND', `"${name}" is in "${file}", and the index has it ${place === undefined ? 'nowhere' : `in "${place}"`}`, { path: index.path, hint: 'download the index again' });
   }
 }
