@@ -23,6 +23,8 @@ const COMMANDS: readonly Row[] = [
   { names: ['scan'], usage: 'scan <path>', summary: 'look for pickles that would run code', load: () => require('./scan') as typeof import('./scan') },
   { names: ['diagnose'], usage: 'diagnose <file>', summary: 'say what a file is and what is wrong with it', load: () => require('./diagnose') as typeof import('./diagnose') },
   { names: ['diff'], usage: 'diff <a> <b>', summary: 'compare two checkpoints, of any formats', load: () => require('./diff') as typeof import('./diff') },
+  { names: ['convert'], usage: 'convert <in> <out>', summary: 'convert to safetensors, .pt, .npz, .gguf or a skeleton', load: () => require('./convert') as typeof import('./convert') },
+  { names: ['edit'], usage: 'edit <in> [out]', summary: 'set, delete or rename values, keep all the rest', load: () => require('./edit') as typeof import('./edit') },
   { names: ['extract'], usage: 'extract <file> <path> <out>', summary: 'write one tensor to a .npy or .bin file', load: () => require('./extract') as typeof import('./extract') },
   { names: ['completion'], usage: 'completion <shell>', summary: 'print a completion script for bash, zsh or fish', load: () => require('./completion') as typeof import('./completion') },
 ];

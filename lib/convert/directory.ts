@@ -176,7 +176,7 @@ class Batch {
       const paths = isEmpty ? [] : report.files.map(({ path }) => relative(this.#outputDir, path).split(sep).join('/'));
       this.#journal.add({ input, bytes: job.bytes, mtimeNs: job.mtimeNs, options: this.#optionsKey, sourceNames, stored }, paths);
     }
-    if (isEmpty) this.#tell({ input, bytes: 0, status: 'skipped', reason: report.dropped[0] ? 'no tensor that the target can hold' : 'no tensors' });
+    if (isEmpty) this.#tell({ input, bytes: 0, status: 'skipped', reason: sourceNames.length > 0 ? 'no tensor that the target can hold' : 'no tensors' });
     else this.#tell({ input, output, bytes: report.bytes, status: dryRun ? 'planned' : 'converted' });
   }
 

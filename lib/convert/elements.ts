@@ -14,9 +14,9 @@ export function encodedBytes(encoding: Encoding, numel: number): number {
   return encoding === 'q8_0' ? (numel / Q8_0_BLOCK_ELEMENTS) * Q8_0_BLOCK_BYTES : encoding.byteLength(numel);
 }
 
-/** The elements in C order, encoded. Each piece is the caller's until the next step. */
-export function* encodedPieces(tensor: Tensor, encoding: Encoding): Generator<Uint8Array, void, undefined> {
-  const encode = encoderOf(tensor.dtype, encoding);
+/** The elements in C order, encoded, rounded to `through` before. Each piece is the caller's until the next step. */
+export function* encodedPieces(tensor: Tensor, encoding: Encoding, through?: DType): Generator<Uint8Array, void, undefined> {
+  const encode = through ? chained(encoderOf(tensor.dtype, through), encoderOf(through, encoding)) : encoderOf(tensor.dtype, encoding);
   if (encoding !== 'q8_0') {
     for (const { bytes, numel } of gatherBlocks(tensor)) yield encode(bytes, numel);
     return;
@@ -33,6 +33,10 @@ export function* encodedPieces(tensor: Tensor, encoding: Encoding): Generator<Ui
 }
 
 type Encode = (bytes: Uint8Array, numel: number) => Uint8Array;
+
+function chained(first: Encode, second: Encode): Encode {
+  return (bytes, numel) => second(first(bytes, numel), numel);
+}
 
 function encoderOf(from: DType, to: Encoding): Encode {
   if (from === to) return (bytes) => bytes;

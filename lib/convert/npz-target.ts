@@ -80,10 +80,9 @@ function numpyDtype(dtype: DType, wanted: Encoding | undefined): DType | undefin
 
 function memberOf({ name, tensor }: Named<Tensor>, wanted: Encoding | undefined): Member {
   const dtype = numpyDtype(tensor.dtype, wanted) as DType;
-  // A cast that NumPy cannot hold still rounds the values.
-  const rounded = wanted && wanted !== 'q8_0' && tensor.dtype.isFloatingPoint && wanted !== dtype;
-  if (rounded) throw new TypeError(`NumPy has no dtype for ${wanted.name}; choose float16 or float32`);
-  return { name: name === '' ? 'arr_0' : name, header: npyHeader(numpyTypeString(dtype) as string, tensor.shape), payload: payloadOf(tensor, dtype), byteLength: encodedBytes(dtype, tensor.numel) };
+  // A cast to what NumPy does not have still rounds the values.
+  const through = wanted !== undefined && wanted !== 'q8_0' && tensor.dtype.isFloatingPoint && wanted !== dtype ? wanted : undefined;
+  return { name: name === '' ? 'arr_0' : name, header: npyHeader(numpyTypeString(dtype) as string, tensor.shape), payload: payloadOf(tensor, dtype, through), byteLength: encodedBytes(dtype, tensor.numel) };
 }
 
 /** What yazl refuses and programs that unpack zips would fall over. */

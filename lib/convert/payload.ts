@@ -1,5 +1,6 @@
 /** What a tensor contributes to an output file: a slice of the input where its bytes lie as they are wanted, else pieces. */
 import type { Span } from '../binding';
+import type { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 import { isContiguous } from '../tensor/geometry';
 import { MemoryBytes, Storage, type StorageBytes } from '../tensor/storage';
@@ -8,14 +9,14 @@ import { type Encoding, encodedBytes, encodedPieces } from './elements';
 
 /**
  * The elements of `tensor` in C order, encoded. Contiguous ones of the same dtype are a slice of their storage, which a
- * file sink copies in the kernel; nothing is read here.
+ * file sink copies in the kernel; nothing is read here. `through`: a dtype whose precision the elements lose on the way.
  */
-export function payloadOf(tensor: Tensor, encoding: Encoding): StorageBytes {
+export function payloadOf(tensor: Tensor, encoding: Encoding, through?: DType): StorageBytes {
   const { dtype, storage } = tensor;
   const byteLength = encodedBytes(encoding, tensor.numel);
   if (byteLength === 0) return new MemoryBytes(new Uint8Array(0));
-  const asStored = encoding === dtype && isContiguous(tensor.shape, tensor.stride) && !tensor.neg && !(tensor.conj && dtype.isComplex);
-  if (!asStored) return new EncodedBytes(tensor, encoding, byteLength);
+  const asStored = encoding === dtype && !through && isContiguous(tensor.shape, tensor.stride) && !tensor.neg && !(tensor.conj && dtype.isComplex);
+  if (!asStored) return new EncodedBytes(tensor, encoding, through);
   const byteOffset = tensor.storageOffset * dtype.itemsize;
   if (byteOffset === 0 && byteLength === storage.nbytes) return storage.source;
   return new SlicedBytes(storage.source, byteOffset, byteLength);
@@ -63,15 +64,17 @@ export class EncodedBytes implements StorageBytes {
   readonly asyncOnly = true;
   readonly #tensor: Tensor;
   readonly #encoding: Encoding;
+  readonly #through: DType | undefined;
 
-  constructor(tensor: Tensor, encoding: Encoding, byteLength = encodedBytes(encoding, tensor.numel)) {
+  constructor(tensor: Tensor, encoding: Encoding, through?: DType) {
     this.#tensor = tensor;
     this.#encoding = encoding;
-    this.byteLength = byteLength;
+    this.#through = through;
+    this.byteLength = encodedBytes(encoding, tensor.numel);
   }
 
   async *open(): AsyncGenerator<Uint8Array, void, undefined> {
-    yield* encodedPieces(await atHand(this.#tensor), this.#encoding);
+    yield* encodedPieces(await atHand(this.#tensor), this.#encoding, this.#through);
   }
 
   bytes(): Uint8Array {

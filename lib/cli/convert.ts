@@ -1,0 +1,181 @@
+/** `torch-checkpoint convert IN OUT`: one model, or every model below a folder. */
+import { existsSync, statSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
+import { Command, Option } from 'commander';
+import { convert, type ConvertOptions, type ConvertReport } from '../convert/convert';
+import { type BatchFile, type BatchProgress, type BatchReport, convertDirectory } from '../convert/directory';
+import type { TargetName } from '../convert/target';
+import { targetOfPath, TARGETS } from '../convert/targets';
+import { addCommonOptions, wholeNumber } from './options';
+import { type CommonOptions, EXIT, type ExitCode, type Run, runCommand, UsageError } from './outcome';
+import { grouped, humanBytes, printable } from './text';
+
+interface Options extends CommonOptions {
+  to?: TargetName;
+  dtype?: string;
+  root?: string;
+  select?: string[];
+  exclude?: string[];
+  prune?: string[];
+  rename?: string[];
+  stripPrefix?: string[];
+  useEma?: boolean;
+  aliases?: 'keep-first' | 'duplicate' | 'error';
+  prefer?: string[];
+  maxShardSize?: string;
+  mapLocation?: string;
+  config?: string;
+  dryRun?: boolean;
+  verify?: boolean;
+  fsync: boolean;
+  files?: string[];
+  copyOthers: boolean;
+  jobs?: number;
+  memoryBudget?: string;
+  resume: boolean;
+}
+
+export function command(): Command {
+  const made = new Command('convert')
+    .description('Convert a checkpoint, the shards of a model, or every checkpoint below a folder.')
+    .argument('<in>', 'checkpoint, .index.json of shards, folder, or a glob in quotes')
+    .argument('<out>', 'file, whose extension says the format, or folder')
+    .addOption(new Option('--to <format>', 'what to write (default: by the extension; safetensors for folders)').choices(TARGETS.map(({ name }) => name)))
+    .option('--dtype <dtype>', 'cast floating tensors: float32, float16, bfloat16, float8_e4m3fn, ..., or q8_0 for gguf')
+    .option('--root <path>', "convert the value at this path, names then being relative to it; 'auto' finds the state dict")
+    .addOption(new Option('--key <path>', 'the same as --root').hideHelp())
+    .option('--select <glob>', 'only these tensors; * crosses dots, a plain path means its sub-tree (may be repeated)', collect)
+    .option('--exclude <glob>', 'not these tensors (may be repeated)', collect)
+    .option('--prune <glob>', 'leave out everything there and below; to .pt all else is kept (may be repeated)', collect)
+    .option('--rename <s/regex/replacement/>', 'change names (may be repeated)', collect)
+    .option('--strip-prefix <prefix>', 'take a prefix off names (may be repeated)', collect)
+    .option('--use-ema', 'take the averaged weights under the names of the trained ones')
+    .addOption(new Option('--aliases <policy>', 'names of the same elements (default: keep-first; npz: duplicate)').choices(['keep-first', 'duplicate', 'error']))
+    .option('--prefer <glob>', 'of several names for the same elements, keep this one (may be repeated)', collect)
+    .option('--max-shard-size <size>', 'split safetensors into files of at most so many bytes: 5GB, 512MiB')
+    .option('--map-location <device>', 'write storages as being on this device (.pt)')
+    .option('--config <file>', 'config.json of the model, for gguf (default: beside the input)')
+    .option('--dry-run', 'say what would be done and what it takes, write nothing')
+    .option('--verify', 'open the output again and compare every byte with the input')
+    .option('--no-fsync', 'do not wait for the disk')
+    .option('--files <glob>', 'folders: only these files; ** crosses folders (may be repeated)', collect)
+    .option('--no-copy-others', 'folders: do not copy the other files')
+    .option('-j, --jobs <count>', 'folders: conversions at a time (default: the cores, 4 at most)', wholeNumber)
+    .option('--memory-budget <size>', 'folders: memory of all conversions together (default: 512MiB)')
+    .option('--no-resume', 'folders: convert again what an earlier run has finished')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  torch-checkpoint convert model.pt model.safetensors
+  torch-checkpoint convert ckpt.pt weights.safetensors --root auto --dtype bfloat16
+  torch-checkpoint convert ckpt.pt small.pt --prune optimizer
+  torch-checkpoint convert model.safetensors.index.json model.gguf --dtype q8_0
+  torch-checkpoint convert checkpoints/ converted/ --dry-run`,
+    )
+    .action((input: string, output: string, options: Options & { key?: string }) => runCommand(options, (run) => convertAny(input, output, options, run)));
+  return addCommonOptions(made);
+}
+
+/** Values of an option that may be given several times. */
+function collect(value: string, before: string[] | undefined): string[] {
+  return [...(before ?? []), value];
+}
+
+function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
+
+async function convertAny(input: string, output: string, options: Options & { key?: string }, run: Run): Promise<ExitCode> {
+  const { to, dtype, root = options.key, select, exclude, prune, rename, stripPrefix, useEma, maxShardSize, mapLocation, config, dryRun, verify, fsync } = options;
+  const aliases = options.prefer ? { prefer: options.prefer } : options.aliases;
+  if (options.prefer && options.aliases) throw new UsageError('--prefer is a policy for aliases of its own; give it without --aliases');
+  const common: Omit<ConvertOptions, 'onProgress'> = { to, dtype, root, select, exclude, prune, rename, stripPrefix, useEma, aliases, maxShardSize, config, dryRun, verify, fsync, signal: run.signal };
+  const settings = mapLocation === undefined ? common : { ...common, mapLocation };
+  const glob = !existsSync(input) && /[*?]/.test(input) && !input.includes('://') ? splitGlob(input) : undefined;
+  // A folder becomes a folder, unless the output has the name of a file: then it is one model.
+  const isBatch = glob !== undefined || (isFolder(input) && (isFolder(output) || targetOfPath(output) === undefined));
+  const meter = progressMeter();
+  if (!isBatch) {
+    const report = await convert(input, output, { ...settings, onProgress: meter.onProgress }).finally(meter.end);
+    if (run.json) await run.printJson(report);
+    else await print(report, output, run);
+    return EXIT.done;
+  }
+  const { files, copyOthers, jobs, memoryBudget, resume } = options;
+  const report = await convertDirectory(glob?.folder ?? input, output, { ...settings, files: glob ? [glob.pattern] : files, copyOthers: copyOthers && !glob, jobs, memoryBudget, resume, onProgress: meter.onProgress }).finally(meter.end);
+  if (run.json) await run.printJson(report);
+  else await printBatch(report, run);
+  return report.failed > 0 ? EXIT.input : EXIT.done;
+}
+
+/** `runs/*.pt` is the folder `runs` and the pattern in it. */
+function splitGlob(glob: string): { folder: string; pattern: string } {
+  let folder = dirname(glob);
+  while (/[*?]/.test(folder)) folder = dirname(folder);
+  const pattern = folder === '.' && !glob.startsWith('./') ? glob : glob.slice(folder.length).replace(/^[./]*\//, '');
+  return { folder, pattern: pattern || basename(glob) };
+}
+
+async function print(report: ConvertReport, output: string, { out }: Run): Promise<void> {
+  const { tensors, bytes, kernelBytes, writtenBytes, dropped, aliases, files, dryRun } = report;
+  for (const { path, reason } of dropped) await out.line(out.paint('yellow', `! left out ${printable(path)}: ${printable(reason)}`));
+  for (const [name, kept] of Object.entries(aliases)) await out.line(`${printable(name)} is ${printable(kept)}`);
+  if (files.length > 1) for (const { path, bytes: size } of files) await out.line(`${printable(path)}  ${humanBytes(size)}`);
+  const how = dryRun ? 'nothing written' : `${humanBytes(kernelBytes)} copied by the kernel, ${humanBytes(writtenBytes)} written`;
+  await out.line(`${printable(output)}: ${report.format}, ${grouped(tensors)} ${tensors === 1 ? 'tensor' : 'tensors'}, ${humanBytes(bytes)} (${how})`);
+}
+
+async function printBatch(report: BatchReport, { out }: Run): Promise<void> {
+  for (const file of report.files) {
+    const line = fileLine(file);
+    await out.line(file.status === 'failed' ? out.paint('red', line) : line);
+  }
+  for (const { input } of report.copied) await out.line(`${report.dryRun ? 'to copy' : 'copied'}  ${printable(input)}`);
+  const planned = report.files.filter(({ status }) => status === 'planned').length;
+  const counts = report.dryRun ? [`${planned} to convert`] : [`${report.converted} converted`];
+  await out.line([...counts, `${report.skipped} skipped`, `${report.failed} failed`].join(', '));
+  if (!report.dryRun) return;
+  const free = report.freeBytes;
+  const short = free !== undefined && free < report.plannedBytes;
+  await out.line(`${humanBytes(report.plannedBytes)} to write, ${free === undefined ? 'free space unknown' : `${humanBytes(free)} free${short ? ': NOT ENOUGH' : ''}`}`);
+}
+
+function fileLine({ input, output, bytes, status, reason, error }: BatchFile): string {
+  const what = error ? `: ${printable(error.message)}` : reason ? `: ${printable(reason)}` : output ? ` -> ${printable(output)} (${humanBytes(bytes)})` : '';
+  return `${status.padEnd(9)} ${printable(input)}${what}`;
+}
+
+interface Meter {
+  readonly onProgress: ((progress: { readonly bytes: number; readonly totalBytes: number | undefined } & Partial<BatchProgress>) => void) | undefined;
+  end(): void;
+}
+
+const INTERVAL_MILLISECONDS = 100;
+/** What is done sooner needs no progress. */
+const QUIET_MILLISECONDS = 300;
+
+/** On standard error, where a person looks: the file, the total, the rate and the time left. */
+function progressMeter(): Meter {
+  const stream = process.stderr;
+  if (!stream.isTTY) return { onProgress: undefined, end: () => undefined };
+  const start = Date.now();
+  let last = start + QUIET_MILLISECONDS - INTERVAL_MILLISECONDS;
+  let shown = false;
+  return {
+    onProgress: ({ bytes, totalBytes, file, filesDone, files }) => {
+      const now = Date.now();
+      if (now - last < INTERVAL_MILLISECONDS) return;
+      last = now;
+      shown = true;
+      const rate = bytes / ((now - start) / 1000);
+      const parts = [totalBytes ? `${humanBytes(bytes)} of ${humanBytes(totalBytes)} (${Math.floor((100 * bytes) / totalBytes)} %)` : humanBytes(bytes), `${humanBytes(rate)}/s`];
+      if (totalBytes && rate > 0) parts.push(`${Math.ceil((totalBytes - bytes) / rate)} s left`);
+      if (files !== undefined) parts.push(`file ${Math.min((filesDone ?? 0) + 1, files)} of ${files}${file === undefined ? '' : ` ${printable(file)}`}`);
+      stream.write(`\r\x1b[K${parts.join(', ').slice(0, Math.max(20, (stream.columns || 80) - 1))}`);
+    },
+    end: () => {
+      if (shown) stream.write('\r\x1b[K');
+    },
+  };
+}
