@@ -31,7 +31,10 @@ function reach(tensor: Tensor): readonly [start: number, end: number] | undefine
  * Plans the parts of every storage that tensors reach. `visit` hands each tensor to `relocate` and each storage that
  * stands by itself, which stays whole, to `keepWhole`.
  */
-export function planCompaction(visit: (relocate: Relocate, keepWhole: (storage: Storage) => void) => void): { relocate: Relocate; sparedBytes: number } {
+export function planCompaction(visit: (relocate: Relocate, keepWhole: (storage: Storage) => void) => void): {
+  relocate: Relocate;
+  sparedBytes: number;
+} {
   const spans = new Map<Storage, Part[]>();
   const whole = new Set<Storage>();
   /** The widest element of a storage: parts start at a multiple of it, so that all offsets stay whole. */
@@ -75,8 +78,17 @@ export function planCompaction(visit: (relocate: Relocate, keepWhole: (storage: 
     // A graph that is another one at each look: nothing is known of this tensor.
     if (!found || found.end < span[1]) return { storage, storageOffset };
     if (found.start === 0 && found.end === storage.nbytes) return { storage, storageOffset };
-    found.storage ??= new Storage(storage.key, storage.location, storage.dtype, storage.source.slice(found.start, found.end - found.start), storage.untyped);
-    return { storage: found.storage, storageOffset: storageOffset - (found.start / dtype.itemsize) * dtype.elementsPerByte };
+    found.storage ??= new Storage(
+      storage.key,
+      storage.location,
+      storage.dtype,
+      storage.source.slice(found.start, found.end - found.start),
+      storage.untyped,
+    );
+    return {
+      storage: found.storage,
+      storageOffset: storageOffset - (found.start / dtype.itemsize) * dtype.elementsPerByte,
+    };
   };
   return { relocate, sparedBytes };
 }
@@ -95,6 +107,10 @@ function partAround(parts: readonly Part[], byte: number): Part | undefined {
 /** The empty storage that stands for `storage` under tensors without elements. */
 function part(empty: Map<Storage, Storage>, storage: Storage): Storage {
   let made = empty.get(storage);
-  if (!made) empty.set(storage, (made = new Storage(storage.key, storage.location, storage.dtype, storage.source.slice(0, 0), storage.untyped)));
+  if (!made)
+    empty.set(
+      storage,
+      (made = new Storage(storage.key, storage.location, storage.dtype, storage.source.slice(0, 0), storage.untyped)),
+    );
   return made;
 }

@@ -2,31 +2,53 @@
 export { type Capabilities, capabilities } from './capabilities';
 export { Checkpoint, type CheckpointInfo, type NamedGlobal, type VerifyOptions, type VerifyReport } from './checkpoint';
 export type { Format, RecordInfo } from './container/container';
-export { convert, type ConvertOptions, type ConvertReport } from './convert/convert';
-export { type BatchFile, type BatchProgress, type BatchReport, convertDirectory, type DirectoryOptions } from './convert/directory';
-export { edit, type EditOptions, type EditReport } from './convert/edit';
 export type { AliasPolicy } from './convert/aliases';
+export { type ConvertOptions, type ConvertReport, convert } from './convert/convert';
+export {
+  type BatchFile,
+  type BatchProgress,
+  type BatchReport,
+  convertDirectory,
+  type DirectoryOptions,
+} from './convert/directory';
+export { type EditOptions, type EditReport, edit } from './convert/edit';
 export type { Dropped, TargetName } from './convert/target';
 export { DType, type TypedArray } from './dtype';
 export { CheckpointError, ERROR_CODES, type ErrorCode, isCheckpointError } from './errors';
-export { diagnose, type DiagnoseOptions, type Diagnosis } from './inspect/diagnose';
-export { type Change, diff, type DiffOptions, type DiffReport } from './inspect/diff';
-export { extract, type ExtractOptions, type ExtractReport } from './inspect/extract';
-export { inspect, type InspectOptions, type Inspection, type TensorFacts, type ValueFacts } from './inspect/inspect';
-export { type FileReport, type Finding, scan, type ScanOptions, type ScanReport, type ScannedGlobal } from './inspect/scan';
-export { show, type Shown, type ShowOptions } from './inspect/show';
+export { type DiagnoseOptions, type Diagnosis, diagnose } from './inspect/diagnose';
+export { type Change, type DiffOptions, type DiffReport, diff } from './inspect/diff';
+export { type ExtractOptions, type ExtractReport, extract } from './inspect/extract';
+export { type Inspection, type InspectOptions, inspect, type TensorFacts, type ValueFacts } from './inspect/inspect';
+export {
+  type FileReport,
+  type Finding,
+  type ScannedGlobal,
+  type ScanOptions,
+  type ScanReport,
+  scan,
+} from './inspect/scan';
+export { type Shown, type ShowOptions, show } from './inspect/show';
 export type { Statistics } from './inspect/statistics';
-export { verify, type FileVerifyOptions, type FileVerifyReport } from './inspect/verify';
+export { type FileVerifyOptions, type FileVerifyReport, verify } from './inspect/verify';
 export { DEFAULT_LIMITS, type Limits } from './limits';
-export { load, type LoadOptions, loadSync, open, openSync } from './load';
+export { type LoadOptions, load, loadSync, open, openSync } from './load';
 export { type DeviceBackend, type MapLocation, registerDevice } from './location';
-export { CheckpointManager, type CheckpointManagerOptions, loadModel, type LoadedModel, type LoadLatestOptions, type LoadModelParts, saveModel, type SaveModelParts } from './models';
-export * as optim from './optim';
-export { type ClassRegistry, type Picklable, type PickleClass, getPickled, setState } from './pickle/classes';
+export {
+  CheckpointManager,
+  type CheckpointManagerOptions,
+  type LoadedModel,
+  type LoadLatestOptions,
+  type LoadModelParts,
+  loadModel,
+  type SaveModelParts,
+  saveModel,
+} from './models';
 export * as nn from './nn/index';
 export { type IncompatibleKeys, loadStateDict } from './nn/load-state-dict';
 export { stateDict } from './nn/state-dict';
 export { consumePrefix, filterKeys, mergeStateDicts, renameKeys } from './nn/state-dict-keys';
+export * as optim from './optim';
+export { type ClassRegistry, getPickled, type Picklable, type PickleClass, setState } from './pickle/classes';
 export {
   ByteArray,
   Complex,
@@ -43,16 +65,16 @@ export {
   PyInt,
   PyObject,
   type PyValue,
+  pyFloat,
+  pyInt,
   QScheme,
   Size,
   Tuple,
-  pyFloat,
-  pyInt,
 } from './pickle/values';
 export type { Verdict } from './pickle/verdicts';
 export { register, registry } from './registry';
 export { repr } from './repr';
-export { save, type SaveOptions, type SaveReport, saveSync, type SaveTarget, toBytes } from './save';
+export { type SaveOptions, type SaveReport, type SaveTarget, save, saveSync, toBytes } from './save';
 export type { CheckpointSource } from './source/open-source';
 export type { OnProgress, Progress } from './source/progress';
 export { NestedTensor } from './tensor/nested';

@@ -80,10 +80,37 @@ export function openSync(source: string | URL | Uint8Array | ArrayBuffer, option
   return read(openSourceSync(source, sourceOptions(options, 'ranges')), options, false);
 }
 
+/** Throws for options that are no options: a budget that is no number would be no budget. */
+function checkOptions(options: LoadOptions): void {
+  const choices = {
+    dicts: ['map', 'object'],
+    encoding: ['utf-8', 'ascii', 'latin1', 'bytes'],
+    io: ['auto', 'mmap', 'read'],
+    unsafeGlobals: ['reject', 'inert'],
+  };
+  for (const [name, known] of Object.entries(choices)) {
+    const value = options[name as keyof typeof choices];
+    if (value !== undefined && !known.includes(value))
+      throw new RangeError(`${name} is '${String(value)}', not one of ${known.join(', ')}`);
+  }
+  for (const [name, value] of Object.entries(options.limits ?? {})) {
+    if (!Object.hasOwn(DEFAULT_LIMITS, name)) throw new RangeError(`limits.${name} is no limit; see DEFAULT_LIMITS`);
+    if (value !== undefined && (typeof value !== 'number' || !(value >= 0)))
+      throw new RangeError(`limits.${name} is ${String(value)}, not a number from 0 up`);
+  }
+}
+
+/** The defaults with what the caller sets; an undefined budget is the default one. */
+function limitsOf(options: LoadOptions): Limits {
+  const set = Object.entries(options.limits ?? {}).filter(([, value]) => value !== undefined);
+  return { ...DEFAULT_LIMITS, ...Object.fromEntries(set) };
+}
+
 function sourceOptions(options: LoadOptions, remote: 'whole' | 'ranges') {
+  checkOptions(options);
   return {
     io: options.io ?? 'auto',
-    limits: { ...DEFAULT_LIMITS, ...options.limits },
+    limits: limitsOf(options),
     signal: options.signal,
     onProgress: options.onProgress,
     remote,
@@ -120,7 +147,7 @@ class Reader implements ReadContext, Host {
     this.#source = source;
     this.#loading = loading;
     this.#options = options;
-    this.limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.limits = limitsOf(options);
     this.weightsOnly = options.weightsOnly ?? false;
     const placed = loading || options.mapLocation !== undefined;
     this.place = placed ? placement(options.mapLocation) : (storage) => storage;

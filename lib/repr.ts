@@ -24,22 +24,24 @@ import {
   PyInt,
   PyObject,
   type PyValue,
+  printer,
   QScheme,
   Size,
   Tuple,
-  printer,
 } from './pickle/values';
 import { isAnyTensor, tensorText } from './tensor/print';
 import { collapse, moduleText } from './tensor/print-module';
 import { complexRepr, floatRepr } from './tensor/print-number';
 import { ndArrayText, numpyScalarText } from './tensor/print-numpy';
-import { OBJECT_NAMES, knownText } from './tensor/print-objects';
+import { knownText, OBJECT_NAMES } from './tensor/print-objects';
 import { storageText } from './tensor/print-storage';
 import { bytesRepr, stringRepr } from './tensor/print-string';
 import { Storage } from './tensor/storage';
 
 /** Longer texts are of no use to anyone, and a string of 2^29 characters cannot exist. */
 const MAX_CHARACTERS = 1 << 28;
+/** Pieces of text before they are joined: each is an entry of an array, whatever its length. */
+const MAX_PIECES = 1 << 24;
 /** Every level of modules indents all the lines below it: this many are deep enough to read. */
 const MAX_MODULE_DEPTH = 256;
 
@@ -77,6 +79,7 @@ export function repr(root: unknown): string {
   const rootOut: string[] = [];
   let out = rootOut;
   let characters = 0;
+  let pieces = 0;
   let captures = 0;
   let answer = '';
   const enter = (child: Child): void => {
@@ -115,7 +118,7 @@ export function repr(root: unknown): string {
     } else {
       enter(part);
     }
-    if (characters > MAX_CHARACTERS) {
+    if (characters > MAX_CHARACTERS || ++pieces > MAX_PIECES) {
       const texts = [rootOut, ...frames.filter(({ captured }) => captured).map((cut) => cut.out)];
       return `${texts.map((text) => text.join('')).join('')}...`;
     }

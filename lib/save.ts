@@ -7,12 +7,12 @@
 import type { FileHandle } from 'node:fs/promises';
 import { Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import { type Relocate, planCompaction } from './compact';
-import { legacyRecords, MAGIC_NUMBER, PROTOCOL_VERSION, sortedKeys, SYSTEM_INFO } from './container/legacy-writer';
+import { planCompaction, type Relocate } from './compact';
+import { legacyRecords, MAGIC_NUMBER, PROTOCOL_VERSION, SYSTEM_INFO, sortedKeys } from './container/legacy-writer';
 import type { NameDigits } from './container/serialization-id';
 import { type Checksum, type ZipLayoutOptions, type ZipRecord, zipByteLength, zipSteps } from './container/zip-writer';
 import { CheckpointError } from './errors';
-import { type PickleTarget, Pickler } from './pickle/pickler';
+import { Pickler, type PickleTarget } from './pickle/pickler';
 import { originOf, type TorchVersion } from './provenance';
 import { FileSink, SyncFileSink } from './sink/file-sink';
 import type { RecordSink, SinkCounts, SinkRecord } from './sink/record-sink';
@@ -87,10 +87,27 @@ export async function save(value: unknown, target: SaveTarget, options: SaveOpti
   const path = pathOf(target);
   const plan = planSave(value, options, path);
   if (path !== undefined) {
-    return drive(plan, new FileSink(path, { totalBytes: plan.totalBytes, crc32: plan.crc32, fsync: options.fsync ?? true, signal: options.signal, onProgress: options.onProgress }));
+    return drive(
+      plan,
+      new FileSink(path, {
+        totalBytes: plan.totalBytes,
+        crc32: plan.crc32,
+        fsync: options.fsync ?? true,
+        signal: options.signal,
+        onProgress: options.onProgress,
+      }),
+    );
   }
   const output = outputOf(target as Exclude<SaveTarget, string | URL>, options.fsync ?? false);
-  return drive(plan, new StreamSink(output, { totalBytes: plan.totalBytes, crc32: plan.crc32, signal: options.signal, onProgress: options.onProgress }));
+  return drive(
+    plan,
+    new StreamSink(output, {
+      totalBytes: plan.totalBytes,
+      crc32: plan.crc32,
+      signal: options.signal,
+      onProgress: options.onProgress,
+    }),
+  );
 }
 
 /** `save` to a path on the calling thread. */
@@ -99,7 +116,12 @@ export function saveSync(value: unknown, target: string | URL, options: SaveOpti
   options.signal?.throwIfAborted();
   if (path === undefined) throw new TypeError('saveSync writes to a path or file: URL');
   const plan = planSave(value, options, path);
-  const sink = new SyncFileSink(path, { totalBytes: plan.totalBytes, crc32: plan.crc32, fsync: options.fsync ?? true, onProgress: options.onProgress });
+  const sink = new SyncFileSink(path, {
+    totalBytes: plan.totalBytes,
+    crc32: plan.crc32,
+    fsync: options.fsync ?? true,
+    onProgress: options.onProgress,
+  });
   try {
     const steps = plan.steps();
     for (let step = steps.next(); !step.done; ) step = steps.next(sink.write(step.value));
@@ -115,7 +137,15 @@ export function saveSync(value: unknown, target: string | URL, options: SaveOpti
 export async function toBytes(value: unknown, options: SaveOptions = {}): Promise<Uint8Array> {
   const plan = planSave(value, options, undefined);
   const output = allocate(plan.totalBytes);
-  await drive(plan, new StreamSink(output, { totalBytes: plan.totalBytes, crc32: plan.crc32, signal: options.signal, onProgress: options.onProgress }));
+  await drive(
+    plan,
+    new StreamSink(output, {
+      totalBytes: plan.totalBytes,
+      crc32: plan.crc32,
+      signal: options.signal,
+      onProgress: options.onProgress,
+    }),
+  );
   return output.bytes;
 }
 
@@ -123,7 +153,11 @@ function allocate(totalBytes: number): ReturnType<typeof memoryOutput> {
   try {
     return memoryOutput(totalBytes);
   } catch (cause) {
-    throw new CheckpointError('ARRAY_TOO_LARGE', `the checkpoint has ${totalBytes} bytes, too many for one array here`, { hint: 'save to a path or stream', cause });
+    throw new CheckpointError(
+      'ARRAY_TOO_LARGE',
+      `the checkpoint has ${totalBytes} bytes, too many for one array here`,
+      { hint: 'save to a path or stream', cause },
+    );
   }
 }
 
@@ -142,7 +176,8 @@ async function drive(plan: Plan, sink: RecordSink & { abort(error?: unknown): Pr
 function pathOf(target: unknown): string | undefined {
   if (typeof target === 'string') return target.startsWith('file:') ? fileURLToPath(target) : target;
   if (!(target instanceof URL)) return undefined;
-  if (target.protocol !== 'file:') throw new TypeError(`cannot save to a ${target.protocol} URL; save to a file or stream`);
+  if (target.protocol !== 'file:')
+    throw new TypeError(`cannot save to a ${target.protocol} URL; save to a file or stream`);
   return fileURLToPath(target);
 }
 
@@ -164,14 +199,30 @@ function settingsOf(value: unknown, options: SaveOptions): Settings {
   const origin = originOf(value);
   const { format = 'zip', torchVersion = origin?.torchVersion ?? '2.13', storageAlignment } = options;
   const protocol = options.pickleProtocol ?? origin?.pickleProtocol ?? 2;
-  if (format !== 'zip' && format !== 'legacy') throw new RangeError(`format ${String(format)} is neither 'zip' nor 'legacy'`);
-  if (torchVersion !== '1.13' && torchVersion !== '2.6' && torchVersion !== '2.13') throw new RangeError(`torchVersion ${String(torchVersion)} is none of '1.13', '2.6', '2.13'`);
+  if (format !== 'zip' && format !== 'legacy')
+    throw new RangeError(`format ${String(format)} is neither 'zip' nor 'legacy'`);
+  if (torchVersion !== '1.13' && torchVersion !== '2.6' && torchVersion !== '2.13')
+    throw new RangeError(`torchVersion ${String(torchVersion)} is none of '1.13', '2.6', '2.13'`);
   // A file of protocol 0 or 1 cannot hold storages in its tuples; it is written anew with the usual one.
   const written = protocol < 2 && options.pickleProtocol === undefined ? 2 : protocol;
-  if (written !== 2 && written !== 3 && written !== 4 && written !== 5) throw new RangeError(`pickleProtocol ${String(protocol)} is none of 2, 3, 4, 5`);
+  if (written !== 2 && written !== 3 && written !== 4 && written !== 5)
+    throw new RangeError(`pickleProtocol ${String(protocol)} is none of 2, 3, 4, 5`);
   const alignment = storageAlignment ?? origin?.storageAlignment ?? 64;
-  if (!Number.isInteger(alignment) || alignment < 1 || alignment > MAX_ALIGNMENT) throw new RangeError(`storageAlignment ${alignment} is not from 1 to ${MAX_ALIGNMENT}`);
-  return { format, target: { protocol: written, torchVersion, versionAsked: options.torchVersion !== undefined, legacy: format === 'legacy', globalNames: origin?.globalNames }, crc32: options.crc32 ?? origin?.crc32 ?? true, alignment, nameDigits: origin?.nameDigits };
+  if (!Number.isInteger(alignment) || alignment < 1 || alignment > MAX_ALIGNMENT)
+    throw new RangeError(`storageAlignment ${alignment} is not from 1 to ${MAX_ALIGNMENT}`);
+  return {
+    format,
+    target: {
+      protocol: written,
+      torchVersion,
+      versionAsked: options.torchVersion !== undefined,
+      legacy: format === 'legacy',
+      globalNames: origin?.globalNames,
+    },
+    crc32: options.crc32 ?? origin?.crc32 ?? true,
+    alignment,
+    nameDigits: origin?.nameDigits,
+  };
 }
 
 interface NumberedStorage {
@@ -184,7 +235,12 @@ interface NumberedStorage {
 function planSave(value: unknown, options: SaveOptions, path: string | undefined): Plan {
   const settings = settingsOf(value, options);
   // What tensors there are is learnt from pickling them once in vain.
-  const compaction = options.compact ? planCompaction((relocate, keepWhole) => void new Pickler({ ...settings.target, relocate, keepWhole, storageKey: () => '' }).dump(value)) : undefined;
+  const compaction = options.compact
+    ? planCompaction(
+        (relocate, keepWhole) =>
+          void new Pickler({ ...settings.target, relocate, keepWhole, storageKey: () => '' }).dump(value),
+      )
+    : undefined;
   const storages = new Map<Storage, NumberedStorage>();
   // Legacy keys are memory addresses in PyTorch; any distinct numbers do.
   const firstKey = settings.format === 'legacy' ? 0x5000_0000 : 0;
@@ -194,7 +250,11 @@ function planSave(value: unknown, options: SaveOptions, path: string | undefined
     keepWhole: undefined,
     storageKey(storage, numel) {
       let known = storages.get(storage);
-      if (!known) storages.set(storage, (known = { key: String(firstKey + storages.size * (firstKey ? 64 : 1)), storage, numel }));
+      if (!known)
+        storages.set(
+          storage,
+          (known = { key: String(firstKey + storages.size * (firstKey ? 64 : 1)), storage, numel }),
+        );
       return known.key;
     },
   };
@@ -205,22 +265,48 @@ function planSave(value: unknown, options: SaveOptions, path: string | undefined
     storageBytes: all.reduce((sum, { storage }) => sum + storage.nbytes, 0),
     sparedBytes: compaction?.sparedBytes ?? 0,
   };
-  return settings.format === 'legacy' ? legacyPlan(pickle, all, target, report) : zipPlan(pickle, all, settings, archiveNameOf(options, path, settings.target.torchVersion), report);
+  return settings.format === 'legacy'
+    ? legacyPlan(pickle, all, target, report)
+    : zipPlan(pickle, all, settings, archiveNameOf(options, path, settings.target.torchVersion), report);
 }
 
 const stay: Relocate = (tensor) => tensor;
 
-function zipPlan(pickle: Uint8Array, storages: readonly NumberedStorage[], settings: Settings, archiveName: string, report: Omit<Plan['report'], 'bytes'>): Plan {
+function zipPlan(
+  pickle: Uint8Array,
+  storages: readonly NumberedStorage[],
+  settings: Settings,
+  archiveName: string,
+  report: Omit<Plan['report'], 'bytes'>,
+): Plan {
   const { torchVersion } = settings.target;
-  const options: ZipLayoutOptions = { archiveName, alignment: settings.alignment, crc32: settings.crc32, serializationId: torchVersion !== '1.13', nameDigits: settings.nameDigits };
+  const options: ZipLayoutOptions = {
+    archiveName,
+    alignment: settings.alignment,
+    crc32: settings.crc32,
+    serializationId: torchVersion !== '1.13',
+    nameDigits: settings.nameDigits,
+  };
   const records = zipRecords(pickle, storages, torchVersion, settings.alignment);
   const totalBytes = zipByteLength(records, options);
-  return { totalBytes, crc32: settings.crc32, report: { ...report, bytes: totalBytes }, steps: () => zipSteps(records, options) };
+  return {
+    totalBytes,
+    crc32: settings.crc32,
+    report: { ...report, bytes: totalBytes },
+    steps: () => zipSteps(records, options),
+  };
 }
 
 /** The records in each version's order (format facts: PyTorch 1.6 to 2.13, torch/serialization.py `_save`). */
-function zipRecords(pickle: Uint8Array, storages: readonly NumberedStorage[], torchVersion: TorchVersion, alignment: number): ZipRecord[] {
-  const data = storages.map(({ key, storage }): ZipRecord => ({ name: `data/${key}`, payload: storage.source, byteLength: storage.nbytes }));
+function zipRecords(
+  pickle: Uint8Array,
+  storages: readonly NumberedStorage[],
+  torchVersion: TorchVersion,
+  alignment: number,
+): ZipRecord[] {
+  const data = storages.map(
+    ({ key, storage }): ZipRecord => ({ name: `data/${key}`, payload: storage.source, byteLength: storage.nbytes }),
+  );
   // Before 2.7 storages were written in the order of their keys as strings: 0, 1, 10, 11, 2.
   if (torchVersion !== '2.13') data.sort((a, b) => (a.name < b.name ? -1 : 1));
   return [
@@ -240,20 +326,31 @@ function text(name: string, content: string): ZipRecord {
 /** The stem of the path, as PyTorch takes it: after the last slash of either kind, up to the last dot. */
 function archiveNameOf(options: SaveOptions, path: string | undefined, torchVersion: TorchVersion): string {
   if (options.recordPrefix !== undefined) {
-    if (Buffer.byteLength(options.recordPrefix) > MAX_PREFIX_BYTES) throw new RangeError(`recordPrefix has more than ${MAX_PREFIX_BYTES} bytes`);
-    if (options.recordPrefix === '' || options.recordPrefix.includes('/') || options.recordPrefix.includes('\0')) throw new RangeError(`recordPrefix '${options.recordPrefix}' is no name of one path component`);
+    if (Buffer.byteLength(options.recordPrefix) > MAX_PREFIX_BYTES)
+      throw new RangeError(`recordPrefix has more than ${MAX_PREFIX_BYTES} bytes`);
+    if (options.recordPrefix === '' || options.recordPrefix.includes('/') || options.recordPrefix.includes('\0'))
+      throw new RangeError(`recordPrefix '${options.recordPrefix}' is no name of one path component`);
     return options.recordPrefix;
   }
   if (path === undefined) return 'archive';
   const file = path.slice(Math.max(path.lastIndexOf('/'), path.lastIndexOf('\\')) + 1);
   const dot = file.lastIndexOf('.');
   const stem = dot < 0 ? file : file.slice(0, dot);
-  if (stem === '') throw new CheckpointError('WRITE_FAILED', `invalid file name: ${path}`, { path, hint: 'PyTorch names the records after the file, so that it needs a name before its extension' });
+  if (stem === '')
+    throw new CheckpointError('WRITE_FAILED', `invalid file name: ${path}`, {
+      path,
+      hint: 'PyTorch names the records after the file, so that it needs a name before its extension',
+    });
   // For other names PyTorch goes through a Python file object since 2.1, and those are all called archive.
   return /^[\x00-\x7f]*$/.test(path) || torchVersion === '1.13' ? stem : 'archive';
 }
 
-function legacyPlan(pickle: Uint8Array, storages: readonly NumberedStorage[], target: PickleTarget, report: Omit<Plan['report'], 'bytes'>): Plan {
+function legacyPlan(
+  pickle: Uint8Array,
+  storages: readonly NumberedStorage[],
+  target: PickleTarget,
+  report: Omit<Plan['report'], 'bytes'>,
+): Plan {
   const plain = (value: unknown): Uint8Array => new Pickler(target).dump(value);
   const byKey = new Map(storages.map((entry) => [entry.key, entry]));
   const keys = sortedKeys([...byKey.keys()]);

@@ -30,9 +30,23 @@ export function joinPath(path: string, key: PyValue, isFloat = false): string {
   return `${path}[${keyRepr(key)}]`;
 }
 
-function keyRepr(key: PyValue): string {
-  if (key instanceof Tuple)
-    return `(${key.map((item) => keyRepr(item as PyValue)).join(', ')}${key.length === 1 ? ',' : ''})`;
+/** Items of a tuple key that its text spells out, at all depths together: a small file can nest tuples without end. */
+const MAX_KEY_ITEMS = 1000;
+const MAX_KEY_DEPTH = 32;
+
+function keyRepr(key: PyValue, budget = { items: MAX_KEY_ITEMS }, depth = 0): string {
+  if (key instanceof Tuple) {
+    if (depth > MAX_KEY_DEPTH) return '(...)';
+    const texts: string[] = [];
+    for (const item of key) {
+      if (--budget.items < 0) {
+        texts.push('...');
+        break;
+      }
+      texts.push(keyRepr(item as PyValue, budget, depth + 1));
+    }
+    return `(${texts.join(', ')}${key.length === 1 ? ',' : ''})`;
+  }
   if (isTensor(key) || key instanceof PyObject) return '<object>';
   return repr(key);
 }
@@ -47,6 +61,7 @@ function stateSteps(state: PyValue | undefined): Step[] {
   ) {
     return [...stateSteps(state[0] as PyValue), ...(state[1] as Map<PyValue, PyValue>)];
   }
+  if (typeof state === 'object' && isPlainObject(state)) return Object.entries(state);
   return state instanceof Map ? [...(state as Map<PyValue, PyValue>)] : [['__state__', state]];
 }
 
@@ -80,6 +95,7 @@ export function childrenOf(value: PyValue): Step[] | undefined {
       .map(([, item], i): Step => [i, item]);
   }
   if (value instanceof PyObject) return objectSteps(value);
+  if (isPlainObject(value)) return Object.entries(value);
   if (value instanceof NdArray || value instanceof Storage || isTensor(value) || value instanceof Uint8Array)
     return undefined;
   const pickled = pickledForm(value);
@@ -88,10 +104,26 @@ export function childrenOf(value: PyValue): Step[] | undefined {
   return pickled && objectSteps(pickled);
 }
 
+/** Whether `childrenOf` would answer, without making the answer. */
+function isContainer(value: PyValue): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  if (value instanceof Map || value instanceof Set || Array.isArray(value) || value instanceof PyObject) return true;
+  return isPlainObject(value) || (value as Picklable)[getPickled] !== undefined || pickledForm(value) !== undefined;
+}
+
+/** A dict that was loaded with `dicts: 'object'`. */
+function isPlainObject(value: object): value is Record<string, PyValue> {
+  return Object.getPrototypeOf(value) === null;
+}
+
+/** A longer tuple is a container like any other: walking it again at each mention would add up. */
+const MAX_PLAIN_ITEMS = 16;
+
 function isPlainTuple(value: PyValue, steps: readonly Step[]): boolean {
   return (
     value instanceof Tuple &&
-    !steps.some(([, item]) => isTensor(item) || item instanceof NdArray || childrenOf(item) !== undefined)
+    steps.length <= MAX_PLAIN_ITEMS &&
+    !steps.some(([, item]) => isTensor(item) || item instanceof NdArray || isContainer(item))
   );
 }
 
@@ -118,12 +150,11 @@ export function* walk(root: PyValue, prefix = ''): Generator<readonly [path: str
       stack.push([path, objectArraySteps(value), { i: 0 }]);
       return;
     }
+    if (seen.has(value as object)) return;
     const steps = childrenOf(value);
     if (!steps?.length) return;
-    if (!isPlainTuple(value, steps)) {
-      if (seen.has(value as object)) return;
-      seen.add(value as object);
-    }
+    // A tuple of plain values is no container that could be reached again.
+    if (!isPlainTuple(value, steps)) seen.add(value as object);
     stack.push([path, steps, { i: 0 }]);
   }
 
@@ -150,12 +181,22 @@ export function* walkTensors(
 /** The value at `path` below `root`; undefined where there is none. Keys may hold dots: every way to read the path is tried. */
 export function valueAt(root: PyValue, path: string): PyValue | undefined {
   if (path === '') return root;
-  // Depth first over (value, rest of path); the rest gets shorter with each step, so this ends even on cyclic graphs.
+  // Depth first over (value, rest of path); the rest gets shorter with each step, and no pair is looked at twice.
+  const tried = new Map<object, Set<number>>();
   const stack: [value: PyValue, rest: string][] = [[root, path]];
   for (let next = stack.pop(); next; next = stack.pop()) {
     const [value, rest] = next;
     if (rest === '') return value;
-    const steps = value instanceof Tensor ? tensorSteps(value) : value instanceof NdArray ? objectArraySteps(value) : childrenOf(value);
+    if (typeof value !== 'object' || value === null) continue;
+    const lengths = tried.get(value) ?? new Set();
+    if (lengths.has(rest.length)) continue;
+    tried.set(value, lengths.add(rest.length));
+    const steps =
+      value instanceof Tensor
+        ? tensorSteps(value)
+        : value instanceof NdArray
+          ? objectArraySteps(value)
+          : childrenOf(value);
     for (const [key, item, isFloat] of (steps ?? []).reverse()) {
       const segment = typeof key === 'string' && rest.length < path.length ? `.${key}` : joinPath('', key, isFloat);
       const next = rest[segment.length];

@@ -155,7 +155,8 @@ test('saveModel and loadModel', async () => {
   expect([...loaded.checkpoint.keys()]).toEqual(['model_state_dict', 'optimizer_state_dict', 'scheduler_state_dict', 'epoch', 'extra_info']);
   expect(loaded).toMatchObject({ path, epoch: 3, extraInfo: new Map([['accuracy', 0.5]]) });
   expect(other.model.weight.toFloat32Array()).toEqual(new Float32Array(4).fill(-0.1));
-  expect((other.optimizer.state.get(other.model.weight)?.get('momentum_buffer') as Tensor).toArray()).toEqual([[1, 1], [1, 1]]);
+  const state = other.optimizer.state.get(other.model.weight) as Map<string, Tensor>;
+  expect(state.get('momentum_buffer')?.toArray()).toEqual([[1, 1], [1, 1]]);
   expect(other.scheduler.getLastLr()).toEqual(parts.scheduler.getLastLr());
   expect(other.scheduler.lastEpoch).toBe(3);
   expect((await loadModel(path)).epoch).toBe(3);

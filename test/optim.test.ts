@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { Parameter, type PyValue, Tensor, load, open, optim, pyFloat, repr, toBytes } from '../lib/index';
+import { DType, Parameter, type PyValue, Tensor, isCheckpointError, load, open, optim, pyFloat, repr, toBytes } from '../lib/index';
 import { tupleOf } from '../lib/optim/numbers';
 
 type Kwargs = Record<string, unknown>;
@@ -201,4 +201,146 @@ test.each(recorded.errors.map((of) => [label(of), of] as const))('error of %s', 
   }
   expect((thrown as Error | undefined)?.message).toBe(of.text);
   expect((thrown as Error).constructor).toBe(of.error === 'TypeError' ? TypeError : RangeError);
+});
+
+describe('loadStateDict', () => {
+  type Loadable = Record<string, PyValue>;
+  const groupsOf = (optimizer: optim.Optimizer): Map<string, PyValue>[] => optimizer.stateDict().get('param_groups') as Map<string, PyValue>[];
+  const refused = (work: () => void): string => {
+    try {
+      work();
+    } catch (error) {
+      return `${isCheckpointError(error) ? error.code : (error as Error).name}: ${(error as Error).message}`;
+    }
+    return 'nothing was thrown';
+  };
+
+  test('what does not fit is refused in PyTorch\'s words, and nothing has changed', async () => {
+    const [weight, bias] = parameters() as [Parameter, Parameter];
+    const optimizer = new optim.SGD([weight, bias], { lr: 0.5, momentum: 0.9 });
+    const before = await pickled(optimizer.stateDict());
+    const load = (state: unknown): string => refused(() => optimizer.loadStateDict(state as Loadable));
+    expect(load({ state: new Map() })).toBe("STATE_DICT: 'param_groups'");
+    expect(load({ state: new Map(), param_groups: [] })).toBe('STATE_DICT: loaded state dict has a different number of parameter groups');
+    const other = groupsOf(new optim.SGD([weight]));
+    expect(load({ state: new Map(), param_groups: other })).toBe("STATE_DICT: loaded state dict contains a parameter group that doesn't match the size of optimizer's group");
+    expect(load({ param_groups: groupsOf(optimizer) })).toBe("STATE_DICT: 'state'");
+    expect(load([])).toBe("TypeError: Expected state_dict to be dict-like, got <class 'list'>.");
+    expect(await pickled(optimizer.stateDict())).toBe(before);
+    const scheduler = new optim.lr_scheduler.LambdaLR(optimizer, { lrLambda: () => 1 });
+    expect(refused(() => scheduler.loadStateDict({}))).toBe("STATE_DICT: 'lr_lambdas'");
+  });
+
+  test('by position; tensors take the dtype of their parameter, the step stays; unknown keys stay', () => {
+    const half = new Parameter(Tensor.zeros([2], { dtype: DType.bfloat16 }));
+    const optimizer = new optim.Adam([half], { lr: 0.5 });
+    const step = Tensor.full([], 3, { dtype: DType.float64 });
+    const average = Tensor.ones([2], { dtype: DType.float64 });
+    const betas = tupleOf([0.5, 0.6]);
+    const group = new Map<string, PyValue>([['lr', 0.25], ['betas', betas], ['own', 'kept'], ['params', [7]]]);
+    const saved = new Map<string, PyValue>([
+      ['state', new Map<PyValue, PyValue>([[7, new Map<string, PyValue>([['step', step], ['exp_avg', average], ['list', [average, 1]]])], ['other', new Map([['x', 1]])]])],
+      ['param_groups', [group]],
+    ]);
+    optimizer.loadStateDict(saved);
+    const state = optimizer.state.get(half) as Map<string, PyValue>;
+    expect(state.get('step')).toBe(step);
+    expect((state.get('exp_avg') as Tensor).dtype).toBe(DType.bfloat16);
+    expect(((state.get('list') as PyValue[])[0] as Tensor).dtype).toBe(DType.bfloat16);
+    expect(optimizer.state.get('other')).toEqual(new Map([['x', 1]]));
+    const [live] = optimizer.paramGroups as [Map<string, PyValue>];
+    expect(live).not.toBe(group);
+    expect(live.get('params')).toEqual([half]);
+    expect(live.get('betas')).toBe(betas);
+    // What 2.13 has beyond the file is filled in, as PyTorch does for old files.
+    expect([...live.keys()]).toEqual(['lr', 'betas', 'own', 'params', 'amsgrad', 'maximize', 'foreach', 'capturable', 'differentiable', 'decoupled_weight_decay', 'fused']);
+    expect(group.get('params')).toEqual([7]);
+  });
+
+  test('steps that old files have as numbers become tensors', () => {
+    const [weight] = parameters(true) as [Parameter];
+    const optimizer = new optim.RMSprop([weight]);
+    const saved = optimizer.stateDict();
+    saved.set('state', new Map([[0, new Map<string, PyValue>([['step', 12], ['square_avg', Tensor.zeros([3, 11])]])]]));
+    optimizer.loadStateDict(saved);
+    const step = optimizer.state.get(weight)?.get('step') as Tensor;
+    expect([step.dtype, step.shape, step.item()]).toEqual([DType.float32, [], 12]);
+  });
+
+  test('names of the file win, else the live ones stay', () => {
+    const [weight] = parameters(true) as [Parameter];
+    const optimizer = new optim.SGD([['mine', weight]]);
+    optimizer.loadStateDict(new optim.SGD([weight]).stateDict());
+    expect(optimizer.paramGroups[0]?.get('param_names')).toEqual(['mine']);
+    optimizer.loadStateDict(new optim.SGD([['theirs', weight]]).stateDict());
+    expect(optimizer.paramGroups[0]?.get('param_names')).toEqual(['theirs']);
+  });
+
+  test('an optimizer that was pickled whole comes back, works, and is saved as it was', async () => {
+    const { params, optimizer } = make('Adam', {});
+    optimizer.step(params.map((param) => gradient(param, 0)));
+    const bytes = await toBytes(optimizer);
+    const back = await load<optim.Adam>(bytes);
+    expect(back).toBeInstanceOf(optim.Adam);
+    expect(String(back)).toBe(String(optimizer));
+    expect(Buffer.compare(await toBytes(back), bytes)).toBe(0);
+    const [group] = back.paramGroups as [optim.ParamGroup];
+    const own = group.get('params') as Tensor[];
+    back.step(own.map((param) => gradient(param, 1)));
+    optimizer.step(params.map((param) => gradient(param, 1)));
+    expect(await pickled(back.stateDict())).toBe(await pickled(optimizer.stateDict()));
+    expect(own[0]?.toArray()).toEqual(params[0]?.toArray());
+  });
+});
+
+test('gradients: own, by parameter, in order; half types, strides and shapes', () => {
+  const [weight, bias] = parameters() as [Parameter, Parameter];
+  const optimizer = new optim.SGD([weight, bias], { lr: 1 });
+  const before = weight.toArray();
+  optimizer.step(new Map([[bias as Tensor, Tensor.ones([3])]]));
+  expect(weight.toArray()).toEqual(before);
+  expect(bias.toArray()).toEqual([-0.5, -1.25, 0.5]);
+  bias.grad = Tensor.ones([3]);
+  optimizer.step();
+  expect(bias.toArray()).toEqual([-1.5, -2.25, -0.5]);
+  optimizer.zeroGrad(false);
+  expect(bias.grad.toArray()).toEqual([0, 0, 0]);
+  optimizer.zeroGrad();
+  expect(bias.grad).toBeUndefined();
+  expect(() => optimizer.step([Tensor.ones([3])])).toThrow(RangeError);
+  expect(() => optimizer.step(new Map([[weight as Tensor, Tensor.ones([3])]]))).toThrow(RangeError);
+  const transposed = new Parameter(Tensor.from([[1, 2, 3], [4, 5, 6]], { dtype: DType.bfloat16 }).t());
+  const adam = new optim.Adam([transposed], { lr: 0.5 });
+  adam.step([Tensor.ones([3, 2])]);
+  expect(transposed.toArray()).toEqual([[0.498046875, 3.5], [1.5, 4.5], [2.5, 5.5]]);
+  const average = adam.state.get(transposed)?.get('exp_avg') as Tensor;
+  expect([average.dtype, average.stride]).toEqual([DType.bfloat16, [1, 3]]);
+  expect(() => new optim.LBFGS([bias]).step([Tensor.ones([3])])).toThrow('LBFGS.step() is not implemented');
+});
+
+test('wrong arguments are refused in Python\'s words', () => {
+  const [weight] = parameters(true) as [Parameter];
+  const message = (work: () => unknown): string => {
+    try {
+      work();
+    } catch (error) {
+      return `${(error as Error).name}: ${(error as Error).message}`;
+    }
+    return 'nothing was thrown';
+  };
+  const SGD = optim.SGD as unknown as new (...args: unknown[]) => optim.SGD;
+  expect(message(() => new SGD([]))).toBe('RangeError: optimizer got an empty parameter list');
+  expect(message(() => new SGD(weight))).toBe('TypeError: params argument given to the optimizer should be an iterable of Tensors or dicts, but got torch.FloatTensor');
+  expect(message(() => new SGD([1]))).toBe('TypeError: optimizer can only optimize Tensors, but one of the params is int');
+  expect(message(() => new SGD([['a', weight], weight]))).toBe('RangeError: all optimizer params should be with/without names. Some param names are missing');
+  expect(message(() => new SGD([{ params: [weight] }, { params: [weight] }]))).toBe('RangeError: some parameters appear in more than one parameter group');
+  expect(message(() => new SGD([{ params: new Set([weight]) }]))).toContain('TypeError: optimizer parameters need to be organized in ordered collections');
+  expect(message(() => new SGD([weight], { lr: 'x' }))).toBe("TypeError: SGD: lr must be a number, not 'x'");
+  expect(new SGD([weight], 0.5, 0.9).paramGroups[0]?.get('momentum')).toBe(0.9);
+  const Step = optim.lr_scheduler.StepLR as unknown as new (...args: unknown[]) => optim.lr_scheduler.StepLR;
+  expect(message(() => new Step({}, { stepSize: 1 }))).toBe('TypeError: dict is not an Optimizer');
+  const scheduler = new Step(new SGD([weight], { lr: 1 }), 2, 0.5);
+  scheduler.lastEpoch = 3;
+  scheduler.step();
+  expect([scheduler.lastEpoch, scheduler.getLastLr(), scheduler.baseLrs]).toEqual([4, [0.5], [1]]);
 });

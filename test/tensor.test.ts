@@ -426,7 +426,7 @@ describe('quantized', () => {
       [1, -1],
       [0, 122.5],
     ]);
-    expect(tensor.t().dequantize().toArray()).toEqual([
+    expect((tensor.t() as QuantizedTensor).dequantize().toArray()).toEqual([
       [1, -1],
       [0, 122.5],
     ]);

@@ -88,7 +88,11 @@ compdef _torch_checkpoint torch-checkpoint tckpt
     ['torch-checkpoint', 'tckpt']
       .flatMap((bin) => [
         `complete -c ${bin} -n __fish_use_subcommand -f -a '${names}'`,
-        ...Object.entries(WORDS).flatMap(([name, options]) => [...options, ...COMMON].map((option) => `complete -c ${bin} -n '__fish_seen_subcommand_from ${name}' -l ${option.slice(2)}`)),
+        ...Object.entries(WORDS).flatMap(([name, options]) =>
+          [...options, ...COMMON].map(
+            (option) => `complete -c ${bin} -n '__fish_seen_subcommand_from ${name}' -l ${option.slice(2)}`,
+          ),
+        ),
       ])
       .join('\n')
       .concat('\n'),

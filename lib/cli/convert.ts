@@ -2,10 +2,10 @@
 import { existsSync, statSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { Command, Option } from 'commander';
-import { convert, type ConvertOptions, type ConvertReport } from '../convert/convert';
+import { type ConvertOptions, type ConvertReport, convert } from '../convert/convert';
 import { type BatchFile, type BatchProgress, type BatchReport, convertDirectory } from '../convert/directory';
 import type { TargetName } from '../convert/target';
-import { targetOfPath, TARGETS } from '../convert/targets';
+import { TARGETS, targetOfPath } from '../convert/targets';
 import { addCommonOptions, wholeNumber } from './options';
 import { type CommonOptions, EXIT, type ExitCode, type Run, runCommand, UsageError } from './outcome';
 import { grouped, humanBytes, printable } from './text';
@@ -40,17 +40,41 @@ export function command(): Command {
     .description('Convert a checkpoint, the shards of a model, or every checkpoint below a folder.')
     .argument('<in>', 'checkpoint, .index.json of shards, folder, or a glob in quotes')
     .argument('<out>', 'file, whose extension says the format, or folder')
-    .addOption(new Option('--to <format>', 'what to write (default: by the extension; safetensors for folders)').choices(TARGETS.map(({ name }) => name)))
-    .option('--dtype <dtype>', 'cast floating tensors: float32, float16, bfloat16, float8_e4m3fn, ..., or q8_0 for gguf')
-    .option('--root <path>', "convert the value at this path, names then being relative to it; 'auto' finds the state dict")
+    .addOption(
+      new Option('--to <format>', 'what to write (default: by the extension; safetensors for folders)').choices(
+        TARGETS.map(({ name }) => name),
+      ),
+    )
+    .option(
+      '--dtype <dtype>',
+      'cast floating tensors: float32, float16, bfloat16, float8_e4m3fn, ..., or q8_0 for gguf',
+    )
+    .option(
+      '--root <path>',
+      "convert the value at this path, names then being relative to it; 'auto' finds the state dict",
+    )
     .addOption(new Option('--key <path>', 'the same as --root').hideHelp())
-    .option('--select <glob>', 'only these tensors; * crosses dots, a plain path means its sub-tree (may be repeated)', collect)
+    .option(
+      '--select <glob>',
+      'only these tensors; * crosses dots, a plain path means its sub-tree (may be repeated)',
+      collect,
+    )
     .option('--exclude <glob>', 'not these tensors (may be repeated)', collect)
-    .option('--prune <glob>', 'leave out everything there and below; to .pt all else is kept (may be repeated)', collect)
+    .option(
+      '--prune <glob>',
+      'leave out everything there and below; to .pt all else is kept (may be repeated)',
+      collect,
+    )
     .option('--rename <s/regex/replacement/>', 'change names (may be repeated)', collect)
     .option('--strip-prefix <prefix>', 'take a prefix off names (may be repeated)', collect)
     .option('--use-ema', 'take the averaged weights under the names of the trained ones')
-    .addOption(new Option('--aliases <policy>', 'names of the same elements (default: keep-first; npz: duplicate)').choices(['keep-first', 'duplicate', 'error']))
+    .addOption(
+      new Option('--aliases <policy>', 'names of the same elements (default: keep-first; npz: duplicate)').choices([
+        'keep-first',
+        'duplicate',
+        'error',
+      ]),
+    )
     .option('--prefer <glob>', 'of several names for the same elements, keep this one (may be repeated)', collect)
     .option('--max-shard-size <size>', 'split safetensors into files of at most so many bytes: 5GB, 512MiB')
     .option('--map-location <device>', 'write storages as being on this device (.pt)')
@@ -73,7 +97,9 @@ Examples:
   torch-checkpoint convert model.safetensors.index.json model.gguf --dtype q8_0
   torch-checkpoint convert checkpoints/ converted/ --dry-run`,
     )
-    .action((input: string, output: string, options: Options & { key?: string }) => runCommand(options, (run) => convertAny(input, output, options, run)));
+    .action((input: string, output: string, options: Options & { key?: string }) =>
+      runCommand(options, (run) => convertAny(input, output, options, run)),
+    );
   return addCommonOptions(made);
 }
 
@@ -86,11 +112,50 @@ function isFolder(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }
 
-async function convertAny(input: string, output: string, options: Options & { key?: string }, run: Run): Promise<ExitCode> {
-  const { to, dtype, root = options.key, select, exclude, prune, rename, stripPrefix, useEma, maxShardSize, mapLocation, config, dryRun, verify, fsync } = options;
+async function convertAny(
+  input: string,
+  output: string,
+  options: Options & { key?: string },
+  run: Run,
+): Promise<ExitCode> {
+  const {
+    to,
+    dtype,
+    root = options.key,
+    select,
+    exclude,
+    prune,
+    rename,
+    stripPrefix,
+    useEma,
+    maxShardSize,
+    mapLocation,
+    config,
+    dryRun,
+    verify,
+    fsync,
+  } = options;
   const aliases = options.prefer ? { prefer: options.prefer } : options.aliases;
-  if (options.prefer && options.aliases) throw new UsageError('--prefer is a policy for aliases of its own; give it without --aliases');
-  const common: Omit<ConvertOptions, 'onProgress'> = { to, dtype, root, select, exclude, prune, rename, stripPrefix, useEma, aliases, maxShardSize, config, dryRun, verify, fsync, signal: run.signal };
+  if (options.prefer && options.aliases)
+    throw new UsageError('--prefer is a policy for aliases of its own; give it without --aliases');
+  const common: Omit<ConvertOptions, 'onProgress'> = {
+    to,
+    dtype,
+    root,
+    select,
+    exclude,
+    prune,
+    rename,
+    stripPrefix,
+    useEma,
+    aliases,
+    maxShardSize,
+    config,
+    dryRun,
+    verify,
+    fsync,
+    signal: run.signal,
+  };
   const settings = mapLocation === undefined ? common : { ...common, mapLocation };
   const glob = !existsSync(input) && /[*?]/.test(input) && !input.includes('://') ? splitGlob(input) : undefined;
   // A folder becomes a folder, unless the output has the name of a file: then it is one model.
@@ -103,7 +168,15 @@ async function convertAny(input: string, output: string, options: Options & { ke
     return EXIT.done;
   }
   const { files, copyOthers, jobs, memoryBudget, resume } = options;
-  const report = await convertDirectory(glob?.folder ?? input, output, { ...settings, files: glob ? [glob.pattern] : files, copyOthers: copyOthers && !glob, jobs, memoryBudget, resume, onProgress: meter.onProgress }).finally(meter.end);
+  const report = await convertDirectory(glob?.folder ?? input, output, {
+    ...settings,
+    files: glob ? [glob.pattern] : files,
+    copyOthers: copyOthers && !glob,
+    jobs,
+    memoryBudget,
+    resume,
+    onProgress: meter.onProgress,
+  }).finally(meter.end);
   if (run.json) await run.printJson(report);
   else await printBatch(report, run);
   return report.failed > 0 ? EXIT.input : EXIT.done;
@@ -119,11 +192,17 @@ function splitGlob(glob: string): { folder: string; pattern: string } {
 
 async function print(report: ConvertReport, output: string, { out }: Run): Promise<void> {
   const { tensors, bytes, kernelBytes, writtenBytes, dropped, aliases, files, dryRun } = report;
-  for (const { path, reason } of dropped) await out.line(out.paint('yellow', `! left out ${printable(path)}: ${printable(reason)}`));
+  for (const { path, reason } of dropped)
+    await out.line(out.paint('yellow', `! left out ${printable(path)}: ${printable(reason)}`));
   for (const [name, kept] of Object.entries(aliases)) await out.line(`${printable(name)} is ${printable(kept)}`);
-  if (files.length > 1) for (const { path, bytes: size } of files) await out.line(`${printable(path)}  ${humanBytes(size)}`);
-  const how = dryRun ? 'nothing written' : `${humanBytes(kernelBytes)} copied by the kernel, ${humanBytes(writtenBytes)} written`;
-  await out.line(`${printable(output)}: ${report.format}, ${grouped(tensors)} ${tensors === 1 ? 'tensor' : 'tensors'}, ${humanBytes(bytes)} (${how})`);
+  if (files.length > 1)
+    for (const { path, bytes: size } of files) await out.line(`${printable(path)}  ${humanBytes(size)}`);
+  const how = dryRun
+    ? 'nothing written'
+    : `${humanBytes(kernelBytes)} copied by the kernel, ${humanBytes(writtenBytes)} written`;
+  await out.line(
+    `${printable(output)}: ${report.format}, ${grouped(tensors)} ${tensors === 1 ? 'tensor' : 'tensors'}, ${humanBytes(bytes)} (${how})`,
+  );
 }
 
 async function printBatch(report: BatchReport, { out }: Run): Promise<void> {
@@ -138,16 +217,26 @@ async function printBatch(report: BatchReport, { out }: Run): Promise<void> {
   if (!report.dryRun) return;
   const free = report.freeBytes;
   const short = free !== undefined && free < report.plannedBytes;
-  await out.line(`${humanBytes(report.plannedBytes)} to write, ${free === undefined ? 'free space unknown' : `${humanBytes(free)} free${short ? ': NOT ENOUGH' : ''}`}`);
+  await out.line(
+    `${humanBytes(report.plannedBytes)} to write, ${free === undefined ? 'free space unknown' : `${humanBytes(free)} free${short ? ': NOT ENOUGH' : ''}`}`,
+  );
 }
 
 function fileLine({ input, output, bytes, status, reason, error }: BatchFile): string {
-  const what = error ? `: ${printable(error.message)}` : reason ? `: ${printable(reason)}` : output ? ` -> ${printable(output)} (${humanBytes(bytes)})` : '';
+  const what = error
+    ? `: ${printable(error.message)}`
+    : reason
+      ? `: ${printable(reason)}`
+      : output
+        ? ` -> ${printable(output)} (${humanBytes(bytes)})`
+        : '';
   return `${status.padEnd(9)} ${printable(input)}${what}`;
 }
 
 interface Meter {
-  readonly onProgress: ((progress: { readonly bytes: number; readonly totalBytes: number | undefined } & Partial<BatchProgress>) => void) | undefined;
+  readonly onProgress:
+    | ((progress: { readonly bytes: number; readonly totalBytes: number | undefined } & Partial<BatchProgress>) => void)
+    | undefined;
   end(): void;
 }
 
@@ -169,9 +258,17 @@ function progressMeter(): Meter {
       last = now;
       shown = true;
       const rate = bytes / ((now - start) / 1000);
-      const parts = [totalBytes ? `${humanBytes(bytes)} of ${humanBytes(totalBytes)} (${Math.floor((100 * bytes) / totalBytes)} %)` : humanBytes(bytes), `${humanBytes(rate)}/s`];
+      const parts = [
+        totalBytes
+          ? `${humanBytes(bytes)} of ${humanBytes(totalBytes)} (${Math.floor((100 * bytes) / totalBytes)} %)`
+          : humanBytes(bytes),
+        `${humanBytes(rate)}/s`,
+      ];
       if (totalBytes && rate > 0) parts.push(`${Math.ceil((totalBytes - bytes) / rate)} s left`);
-      if (files !== undefined) parts.push(`file ${Math.min((filesDone ?? 0) + 1, files)} of ${files}${file === undefined ? '' : ` ${printable(file)}`}`);
+      if (files !== undefined)
+        parts.push(
+          `file ${Math.min((filesDone ?? 0) + 1, files)} of ${files}${file === undefined ? '' : ` ${printable(file)}`}`,
+        );
       stream.write(`\r\x1b[K${parts.join(', ').slice(0, Math.max(20, (stream.columns || 80) - 1))}`);
     },
     end: () => {

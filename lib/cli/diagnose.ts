@@ -12,7 +12,9 @@ interface Options extends CommonOptions {
 
 export function command(): Command {
   const made = new Command('diagnose')
-    .description('Say what a file is, what is wrong with it, and what to do: web pages, LFS pointers, cut downloads, damage.')
+    .description(
+      'Say what a file is, what is wrong with it, and what to do: web pages, LFS pointers, cut downloads, damage.',
+    )
     .argument('<file>', 'any file')
     .option('--no-verify', 'do not read all records to compare their checksums')
     .addHelpText(
@@ -30,7 +32,11 @@ Examples:
 
 async function diagnoseFile(file: string, { verify }: Options, run: Run): Promise<ExitCode> {
   const progress = progressLine();
-  const diagnosis = await diagnose(file, { signal: run.signal, verify, ...(progress.onProgress ? { onProgress: progress.onProgress } : {}) }).finally(progress.end);
+  const diagnosis = await diagnose(file, {
+    signal: run.signal,
+    verify,
+    ...(progress.onProgress ? { onProgress: progress.onProgress } : {}),
+  }).finally(progress.end);
   const { out } = run;
   if (run.json) await run.printJson(diagnosis);
   else {

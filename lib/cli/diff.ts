@@ -1,6 +1,6 @@
 /** `torch-checkpoint diff A B`: what differs between two checkpoints? */
 import { Command } from 'commander';
-import { type Change, diff, type DiffReport } from '../inspect/diff';
+import { type Change, type DiffReport, diff } from '../inspect/diff';
 import { addCommonOptions, tolerance, wholeNumber } from './options';
 import { type CommonOptions, EXIT, type ExitCode, type Run, runCommand } from './outcome';
 import { progressLine } from './progress';
@@ -37,7 +37,12 @@ Examples:
 
 async function diffFiles(a: string, b: string, { rtol = 0, atol = 0, limit }: Options, run: Run): Promise<ExitCode> {
   const progress = progressLine();
-  const report = await diff(a, b, { rtol, atol, signal: run.signal, ...(progress.onProgress ? { onProgress: progress.onProgress } : {}) }).finally(progress.end);
+  const report = await diff(a, b, {
+    rtol,
+    atol,
+    signal: run.signal,
+    ...(progress.onProgress ? { onProgress: progress.onProgress } : {}),
+  }).finally(progress.end);
   if (run.json) await run.printJson(report);
   else await print(report, limit ?? Number.POSITIVE_INFINITY, run);
   return report.equal ? EXIT.done : EXIT.no;
@@ -49,22 +54,40 @@ async function print(report: DiffReport, limit: number, { out }: Run): Promise<v
     for (const line of lines.slice(0, limit)) await out.line(out.paint(style, shorten(line, out.width)));
     if (lines.length > limit) await out.line(out.paint('dim', `  ... ${grouped(lines.length - limit)} more`));
   };
-  await section(report.removed.map((path) => `- ${printable(path) || '(root)'}`), 'red');
-  await section(report.added.map((path) => `+ ${printable(path) || '(root)'}`), 'green');
-  await section(report.renamed.map(({ from, to }) => `> ${printable(from)} -> ${printable(to)}`), 'yellow');
-  await section(report.changed.map((change) => `~ ${changeText(change)}`), 'yellow');
+  await section(
+    report.removed.map((path) => `- ${printable(path) || '(root)'}`),
+    'red',
+  );
+  await section(
+    report.added.map((path) => `+ ${printable(path) || '(root)'}`),
+    'green',
+  );
+  await section(
+    report.renamed.map(({ from, to }) => `> ${printable(from)} -> ${printable(to)}`),
+    'yellow',
+  );
+  await section(
+    report.changed.map((change) => `~ ${changeText(change)}`),
+    'yellow',
+  );
   const counts = [
     [report.removed.length, 'removed'],
     [report.added.length, 'added'],
     [report.renamed.length, 'renamed'],
     [report.changed.length, 'changed'],
   ] as const;
-  await out.line(counts.filter(([count]) => count > 0).map(([count, what]) => `${grouped(count)} ${what}`).join(', '));
+  await out.line(
+    counts
+      .filter(([count]) => count > 0)
+      .map(([count, what]) => `${grouped(count)} ${what}`)
+      .join(', '),
+  );
 }
 
 function changeText({ path, reason, a, b, count, maxAbs, maxUlp }: Change): string {
   const name = printable(path) || '(root)';
-  if (reason !== 'values' || count === undefined) return `${name}: ${reason === 'value' ? '' : `${reason} `}${printable(a ?? '')} -> ${printable(b ?? '')}`;
+  if (reason !== 'values' || count === undefined)
+    return `${name}: ${reason === 'value' ? '' : `${reason} `}${printable(a ?? '')} -> ${printable(b ?? '')}`;
   const far = `${grouped(count)} ${count === 1 ? 'element differs' : 'elements differ'}, by ${maxAbs} at most`;
   return `${name}: ${far}${maxUlp === undefined ? '' : ` (${grouped(maxUlp)} ulp)`}`;
 }

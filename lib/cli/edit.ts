@@ -30,7 +30,9 @@ Examples:
   torch-checkpoint edit ckpt.pt --in-place --set 'optimizer.param_groups[0].lr=1e-4'
   torch-checkpoint edit model.pt out.pt --rename fc=head`,
     )
-    .action((input: string, output: string | undefined, options: Options) => runCommand(options, (run) => editFile(input, output, options, run)));
+    .action((input: string, output: string | undefined, options: Options) =>
+      runCommand(options, (run) => editFile(input, output, options, run)),
+    );
   return addCommonOptions(made);
 }
 
@@ -40,9 +42,18 @@ async function editFile(input: string, output: string | undefined, options: Opti
   if (!set && !removed && !rename) throw new UsageError('nothing to edit: give --set, --delete or --rename');
   const progress = progressLine();
   const target = output ?? input;
-  const report = await edit(input, target, { set, delete: removed, rename, signal: run.signal, ...(progress.onProgress ? { onProgress: progress.onProgress } : {}) }).finally(progress.end);
+  const report = await edit(input, target, {
+    set,
+    delete: removed,
+    rename,
+    signal: run.signal,
+    ...(progress.onProgress ? { onProgress: progress.onProgress } : {}),
+  }).finally(progress.end);
   if (run.json) await run.printJson({ ...report, output: target });
-  else await run.out.line(`${printable(target)}: ${report.edits} ${report.edits === 1 ? 'change' : 'changes'}, ${humanBytes(report.bytes)}`);
+  else
+    await run.out.line(
+      `${printable(target)}: ${report.edits} ${report.edits === 1 ? 'change' : 'changes'}, ${humanBytes(report.bytes)}`,
+    );
   return EXIT.done;
 }
 

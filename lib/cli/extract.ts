@@ -21,14 +21,22 @@ Examples:
   torch-checkpoint extract model.pt conv1.weight conv1.npy
   torch-checkpoint extract model.pt embedding.weight embedding.bin`,
     )
-    .action((file: string, path: string, out: string, options: CommonOptions) => runCommand(options, (run) => extractTensor(file, path, out, run)));
+    .action((file: string, path: string, out: string, options: CommonOptions) =>
+      runCommand(options, (run) => extractTensor(file, path, out, run)),
+    );
   return addCommonOptions(made);
 }
 
 async function extractTensor(file: string, path: string, output: string, run: Run): Promise<ExitCode> {
   const progress = progressLine();
-  const report = await extract(file, path, output, { signal: run.signal, ...(progress.onProgress ? { onProgress: progress.onProgress } : {}) }).finally(progress.end);
+  const report = await extract(file, path, output, {
+    signal: run.signal,
+    ...(progress.onProgress ? { onProgress: progress.onProgress } : {}),
+  }).finally(progress.end);
   if (run.json) await run.printJson(report);
-  else await run.out.line(`${printable(report.output)}: ${report.dtype} [${report.shape.join(', ')}], ${humanBytes(report.bytes)}`);
+  else
+    await run.out.line(
+      `${printable(report.output)}: ${report.dtype} [${report.shape.join(', ')}], ${humanBytes(report.bytes)}`,
+    );
   return EXIT.done;
 }

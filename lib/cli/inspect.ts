@@ -1,6 +1,6 @@
 /** `torch-checkpoint inspect FILE`: what is in a checkpoint, at a glance. */
 import { Command, Option } from 'commander';
-import { inspect, type Inspection, type TensorFacts } from '../inspect/inspect';
+import { type Inspection, inspect, type TensorFacts } from '../inspect/inspect';
 import { globMatcher } from './glob';
 import { addCommonOptions, wholeNumber } from './options';
 import { type CommonOptions, EXIT, type ExitCode, type Run, runCommand } from './outcome';
@@ -19,7 +19,13 @@ export function command(): Command {
     .description('List what a checkpoint holds: tensors, dtypes, sharing, other values, and what its pickles name.')
     .argument('<file>', 'checkpoint: a path, or an http(s): or s3: URL')
     .option('-n, --limit <count>', 'list at most so many tensors and values', wholeNumber)
-    .addOption(new Option('--sort <order>', 'order of the tensors (default: as in the file)').choices(['path', 'bytes', 'dtype']))
+    .addOption(
+      new Option('--sort <order>', 'order of the tensors (default: as in the file)').choices([
+        'path',
+        'bytes',
+        'dtype',
+      ]),
+    )
     .option('--select <glob...>', 'only tensors whose path matches; * crosses dots, a plain path means its sub-tree')
     .addHelpText(
       'after',
@@ -37,7 +43,10 @@ Examples:
 async function inspectFile(file: string, options: Options, run: Run): Promise<ExitCode> {
   const inspection = await inspect(file, { signal: run.signal });
   const matches = globMatcher(options.select);
-  const tensors = sorted(matches ? inspection.tensors.filter(({ path }) => matches(path)) : inspection.tensors, options.sort);
+  const tensors = sorted(
+    matches ? inspection.tensors.filter(({ path }) => matches(path)) : inspection.tensors,
+    options.sort,
+  );
   const limit = options.limit ?? Number.POSITIVE_INFINITY;
   if (run.json) await printJson({ ...inspection, tensors: tensors.slice(0, limit) }, run);
   else await print(inspection, tensors, limit, options.limit ?? DEFAULT_VALUES, run);
@@ -74,7 +83,12 @@ const shapeText = (shape: readonly number[]): string => `[${shape.join(', ')}]`;
 function columnsFor(tensors: readonly TensorFacts[]): Column<TensorFacts>[] {
   const elsewhere = tensors.some(({ location }) => location !== 'cpu');
   return [
-    { title: 'path', priority: 0, minWidth: 12, text: ({ path }) => (path === '' ? '(the file is this tensor)' : printable(path)) },
+    {
+      title: 'path',
+      priority: 0,
+      minWidth: 12,
+      text: ({ path }) => (path === '' ? '(the file is this tensor)' : printable(path)),
+    },
     { title: 'dtype', priority: 1, text: dtypeText },
     { title: 'shape', priority: 0, minWidth: 10, text: ({ shape }) => shapeText(shape) },
     { title: 'size', priority: 3, align: 'right', text: ({ bytes }) => humanBytes(bytes) },
@@ -87,20 +101,30 @@ function dtypeText({ dtype, layout }: TensorFacts): string {
   return layout === 'strided' ? dtype : `${dtype} ${printable(layout)}`;
 }
 
-async function print(inspection: Inspection, tensors: readonly TensorFacts[], limit: number, maxValues: number, { out }: Run): Promise<void> {
+async function print(
+  inspection: Inspection,
+  tensors: readonly TensorFacts[],
+  limit: number,
+  maxValues: number,
+  { out }: Run,
+): Promise<void> {
   const { width } = out;
-  for (const warning of inspection.warnings) await out.line(out.paint(warning.startsWith('UNSAFE') ? 'red' : 'yellow', `! ${printable(warning)}`));
-  for (const line of headLines(inspection)) for (const part of wrapAtCommas(line, width)) await out.line(shorten(part, width));
+  for (const warning of inspection.warnings)
+    await out.line(out.paint(warning.startsWith('UNSAFE') ? 'red' : 'yellow', `! ${printable(warning)}`));
+  for (const line of headLines(inspection))
+    for (const part of wrapAtCommas(line, width)) await out.line(shorten(part, width));
   if (tensors.length > 0) {
     await out.line();
     const shown = tensors.slice(0, limit);
     await printTable(out, shown, columnsFor(shown));
-    if (tensors.length > shown.length) await out.line(out.paint('dim', `... ${grouped(tensors.length - shown.length)} more tensors`));
+    if (tensors.length > shown.length)
+      await out.line(out.paint('dim', `... ${grouped(tensors.length - shown.length)} more tensors`));
   }
   if (inspection.values.length > 0) {
     await out.line();
     await out.line(out.paint('bold', 'other values'));
-    for (const { path, repr } of inspection.values.slice(0, maxValues)) await out.line(shorten(`${printable(path) || '(root)'} = ${printable(repr)}`, width));
+    for (const { path, repr } of inspection.values.slice(0, maxValues))
+      await out.line(shorten(`${printable(path) || '(root)'} = ${printable(repr)}`, width));
     const more = inspection.valueCount - Math.min(maxValues, inspection.values.length);
     if (more > 0) await out.line(out.paint('dim', `... ${grouped(more)} more values (--limit shows more)`));
   }
@@ -127,7 +151,12 @@ function* headLines(inspection: Inspection): Generator<string> {
   const count = inspection.tensors.length;
   const listed = dtypes.length > 0 ? ` (${dtypes.join(', ')})` : '';
   yield `${grouped(count)} ${count === 1 ? 'tensor' : 'tensors'}${listed}, ${grouped(inspection.parameters)} elements, ${humanBytes(inspection.tensorBytes)}`;
-  if (inspection.unreachableBytes > 0) yield `${humanBytes(inspection.unreachableBytes)} of ${humanBytes(inspection.storageBytes)} of storages are reached by no tensor`;
-  if (inspection.aliases.length > 0) yield inspection.aliases.length === 1 ? '1 storage is shared by several tensors' : `${grouped(inspection.aliases.length)} storages are shared by several tensors`;
-  for (const [key, value] of Object.entries(inspection.metadata).slice(0, 20)) yield `metadata ${printable(key)}: ${printable(value.slice(0, 200))}`;
+  if (inspection.unreachableBytes > 0)
+    yield `${humanBytes(inspection.unreachableBytes)} of ${humanBytes(inspection.storageBytes)} of storages are reached by no tensor`;
+  if (inspection.aliases.length > 0)
+    yield inspection.aliases.length === 1
+      ? '1 storage is shared by several tensors'
+      : `${grouped(inspection.aliases.length)} storages are shared by several tensors`;
+  for (const [key, value] of Object.entries(inspection.metadata).slice(0, 20))
+    yield `metadata ${printable(key)}: ${printable(value.slice(0, 200))}`;
 }

@@ -4,7 +4,7 @@
  * question about a small file is answered at once.
  */
 import { Command, CommanderError } from 'commander';
-import { tellFailure, EXIT, UsageError } from './outcome';
+import { EXIT, tellFailure, UsageError } from './outcome';
 import { Output } from './output';
 
 interface Row {
@@ -17,16 +17,66 @@ interface Row {
 
 // `require`, and not `import()`: that would load the modules as ES modules, with promises all the way down.
 const COMMANDS: readonly Row[] = [
-  { names: ['inspect', 'ls'], usage: 'inspect|ls <file>', summary: 'list tensors, sharing and other values', load: () => require('./inspect') as typeof import('./inspect') },
-  { names: ['show'], usage: 'show <file> <path>', summary: 'print one value or tensor, with statistics', load: () => require('./show') as typeof import('./show') },
-  { names: ['verify'], usage: 'verify <file>', summary: 'check every record against its checksum', load: () => require('./verify') as typeof import('./verify') },
-  { names: ['scan'], usage: 'scan <path>', summary: 'look for pickles that would run code', load: () => require('./scan') as typeof import('./scan') },
-  { names: ['diagnose'], usage: 'diagnose <file>', summary: 'say what a file is and what is wrong with it', load: () => require('./diagnose') as typeof import('./diagnose') },
-  { names: ['diff'], usage: 'diff <a> <b>', summary: 'compare two checkpoints, of any formats', load: () => require('./diff') as typeof import('./diff') },
-  { names: ['convert'], usage: 'convert <in> <out>', summary: 'convert to safetensors, .pt, .npz, .gguf or a skeleton', load: () => require('./convert') as typeof import('./convert') },
-  { names: ['edit'], usage: 'edit <in> [out]', summary: 'set, delete or rename values, keep all the rest', load: () => require('./edit') as typeof import('./edit') },
-  { names: ['extract'], usage: 'extract <file> <path> <out>', summary: 'write one tensor to a .npy or .bin file', load: () => require('./extract') as typeof import('./extract') },
-  { names: ['completion'], usage: 'completion <shell>', summary: 'print a completion script for bash, zsh or fish', load: () => require('./completion') as typeof import('./completion') },
+  {
+    names: ['inspect', 'ls'],
+    usage: 'inspect|ls <file>',
+    summary: 'list tensors, sharing and other values',
+    load: () => require('./inspect') as typeof import('./inspect'),
+  },
+  {
+    names: ['show'],
+    usage: 'show <file> <path>',
+    summary: 'print one value or tensor, with statistics',
+    load: () => require('./show') as typeof import('./show'),
+  },
+  {
+    names: ['verify'],
+    usage: 'verify <file>',
+    summary: 'check every record against its checksum',
+    load: () => require('./verify') as typeof import('./verify'),
+  },
+  {
+    names: ['scan'],
+    usage: 'scan <path>',
+    summary: 'look for pickles that would run code',
+    load: () => require('./scan') as typeof import('./scan'),
+  },
+  {
+    names: ['diagnose'],
+    usage: 'diagnose <file>',
+    summary: 'say what a file is and what is wrong with it',
+    load: () => require('./diagnose') as typeof import('./diagnose'),
+  },
+  {
+    names: ['diff'],
+    usage: 'diff <a> <b>',
+    summary: 'compare two checkpoints, of any formats',
+    load: () => require('./diff') as typeof import('./diff'),
+  },
+  {
+    names: ['convert'],
+    usage: 'convert <in> <out>',
+    summary: 'convert to safetensors, .pt, .npz, .gguf or a skeleton',
+    load: () => require('./convert') as typeof import('./convert'),
+  },
+  {
+    names: ['edit'],
+    usage: 'edit <in> [out]',
+    summary: 'set, delete or rename values, keep all the rest',
+    load: () => require('./edit') as typeof import('./edit'),
+  },
+  {
+    names: ['extract'],
+    usage: 'extract <file> <path> <out>',
+    summary: 'write one tensor to a .npy or .bin file',
+    load: () => require('./extract') as typeof import('./extract'),
+  },
+  {
+    names: ['completion'],
+    usage: 'completion <shell>',
+    summary: 'print a completion script for bash, zsh or fish',
+    load: () => require('./completion') as typeof import('./completion'),
+  },
 ];
 
 function version(): string {
@@ -35,11 +85,16 @@ function version(): string {
 
 function programFor(args: readonly string[]): Command {
   const program = new Command('torch-checkpoint')
-    .description('Look into, check and compare PyTorch checkpoints, without Python and without running code from a file.')
+    .description(
+      'Look into, check and compare PyTorch checkpoints, without Python and without running code from a file.',
+    )
     .version(version(), '-V, --version', 'print the version')
     .helpCommand('help [command]', 'show the help of a command')
     .showHelpAfterError('(add --help for how to use it)')
-    .addHelpText('after', '\nExamples:\n  torch-checkpoint ls model.pt\n  torch-checkpoint help scan\n\nExit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 unreadable input, 4 unwritable output.');
+    .addHelpText(
+      'after',
+      '\nExamples:\n  torch-checkpoint ls model.pt\n  torch-checkpoint help scan\n\nExit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 unreadable input, 4 unwritable output.',
+    );
   program.exitOverride();
   const word = args[0] === 'help' ? args[1] : args[0];
   for (const { names, usage, summary, load } of COMMANDS) {
@@ -60,14 +115,16 @@ async function main(args: readonly string[]): Promise<void> {
   const json = args.includes('--json');
   // With --json the failure is told once, on stdout.
   const program = programFor(args);
-  if (json) for (const command of [program, ...program.commands]) command.configureOutput({ writeErr: () => undefined });
+  if (json)
+    for (const command of [program, ...program.commands]) command.configureOutput({ writeErr: () => undefined });
   try {
     if (args.length === 0) program.help({ error: true });
     await program.parseAsync([...args], { from: 'user' });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
-    if (json && error.exitCode !== 0) await tellFailure(new UsageError(error.message.replace(/^error: /, '')), new Output(process.stdout), true);
+    if (json && error.exitCode !== 0)
+      await tellFailure(new UsageError(error.message.replace(/^error: /, '')), new Output(process.stdout), true);
   }
 }
 

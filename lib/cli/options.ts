@@ -5,7 +5,11 @@ import { type Command, InvalidArgumentError } from 'commander';
 export function addCommonOptions(command: Command): Command {
   return command
     .option('--json', 'print JSON; failures too, as { "error": { "code", "message" } }')
-    .option('--width <columns>', 'fit lines to so many columns (default: the terminal; piped output is not shortened)', wholeNumber);
+    .option(
+      '--width <columns>',
+      'fit lines to so many columns (default: the terminal; piped output is not shortened)',
+      wholeNumber,
+    );
 }
 
 export function wholeNumber(text: string): number {

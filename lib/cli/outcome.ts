@@ -91,10 +91,15 @@ interface Failure {
 
 function failureOf(error: unknown): Failure {
   if (isCheckpointError(error)) {
-    return { code: error.code, message: error.message, exitCode: OUTPUT_CODES.has(error.code) ? EXIT.output : EXIT.input };
+    return {
+      code: error.code,
+      message: error.message,
+      exitCode: OUTPUT_CODES.has(error.code) ? EXIT.output : EXIT.input,
+    };
   }
   const message = error instanceof Error ? error.message : String(error);
-  if (error instanceof UsageError || error instanceof TypeError || error instanceof RangeError) return { code: 'USAGE', message, exitCode: EXIT.usage };
+  if (error instanceof UsageError || error instanceof TypeError || error instanceof RangeError)
+    return { code: 'USAGE', message, exitCode: EXIT.usage };
   const { code } = error as NodeJS.ErrnoException;
   return { code: typeof code === 'string' ? code : 'INTERNAL', message, exitCode: EXIT.input };
 }

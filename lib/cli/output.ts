@@ -36,7 +36,9 @@ export class Output {
     this.#pending = [];
     this.#characters = 0;
     // Also where pipes are written synchronously: a reader that left is noticed between two pieces.
-    await new Promise<void>((resolve, reject) => this.#stream.write(piece, (error) => (error ? reject(error) : resolve())));
+    await new Promise<void>((resolve, reject) =>
+      this.#stream.write(piece, (error) => (error ? reject(error) : resolve())),
+    );
   }
 
   paint(style: 'bold' | 'dim' | 'red' | 'yellow' | 'green', text: string): string {

@@ -1,8 +1,8 @@
 /** `torch-checkpoint scan FILE|DIR`: is it safe to open with Python? */
 import { Command } from 'commander';
-import type { Verdict } from '../pickle/verdicts';
 import { sarif } from '../inspect/sarif';
-import { type Finding, scan, type ScanReport } from '../inspect/scan';
+import { type Finding, type ScanReport, scan } from '../inspect/scan';
+import type { Verdict } from '../pickle/verdicts';
 import { addCommonOptions, wholeNumber } from './options';
 import { type CommonOptions, EXIT, type ExitCode, type Run, runCommand, UsageError } from './outcome';
 import { printable } from './text';
@@ -15,7 +15,9 @@ interface Options extends CommonOptions {
 
 export function command(): Command {
   const made = new Command('scan')
-    .description('Look for pickles that would run code: in the file, hidden in its records, behind and inside other pickles.')
+    .description(
+      'Look for pickles that would run code: in the file, hidden in its records, behind and inside other pickles.',
+    )
     .argument('<path>', 'checkpoint, or a folder of them')
     .option('--allow <global...>', 'globals to take as safe: module.Class, or module.*')
     .option('--sarif', 'print SARIF 2.1.0 for code scanning services')
@@ -43,7 +45,8 @@ async function scanPath(path: string, options: Options, run: Run): Promise<ExitC
     ...(options.allow ? { allow: options.allow } : {}),
     ...(options.jobs === undefined ? {} : { jobs: options.jobs }),
   });
-  if (options.sarif) await run.printJson(sarif(report, path, (require('../../package.json') as { version: string }).version));
+  if (options.sarif)
+    await run.printJson(sarif(report, path, (require('../../package.json') as { version: string }).version));
   else if (run.json) await run.printJson(report);
   else await print(report, path, run);
   if (report.safe) return EXIT.done;
@@ -52,12 +55,17 @@ async function scanPath(path: string, options: Options, run: Run): Promise<ExitC
 
 /** A folder in which every trouble is a file that could not be opened is no unsafe folder. */
 function onlyUnopened({ findings, files }: ScanReport): boolean {
-  return files !== undefined && findings.length > 0 && findings.every(({ kind, severity }) => severity === 'note' || kind === 'unopened');
+  return (
+    files !== undefined &&
+    findings.length > 0 &&
+    findings.every(({ kind, severity }) => severity === 'note' || kind === 'unopened')
+  );
 }
 
 async function print(report: ScanReport, path: string, run: Run): Promise<void> {
   const { out } = run;
-  const verdictText = (verdict: Verdict): string => out.paint(verdict === 'safe' ? 'green' : verdict === 'unknown' ? 'yellow' : 'red', verdict);
+  const verdictText = (verdict: Verdict): string =>
+    out.paint(verdict === 'safe' ? 'green' : verdict === 'unknown' ? 'yellow' : 'red', verdict);
   const printOne = async (name: string, verdict: Verdict, findings: readonly Finding[]): Promise<void> => {
     await out.line(`${verdictText(verdict)}  ${printable(name)}`);
     for (const finding of findings) await out.line(`  ${lineOf(finding)}`);
@@ -66,10 +74,14 @@ async function print(report: ScanReport, path: string, run: Run): Promise<void> 
   for (const file of report.files) await printOne(file.path, file.verdict, file.findings);
   const count = (verdict: Verdict): number => report.files?.filter((file) => file.verdict === verdict).length ?? 0;
   await out.line();
-  await out.line(`${report.files.length} files: ${count('safe')} safe, ${count('unknown')} unknown, ${count('dangerous')} dangerous`);
+  await out.line(
+    `${report.files.length} files: ${count('safe')} safe, ${count('unknown')} unknown, ${count('dangerous')} dangerous`,
+  );
 }
 
 function lineOf({ severity, message, record, byteOffset }: Finding): string {
-  const where = [record === undefined ? '' : printable(record), byteOffset === undefined ? '' : `at byte ${byteOffset}`].filter(Boolean).join(' ');
+  const where = [record === undefined ? '' : printable(record), byteOffset === undefined ? '' : `at byte ${byteOffset}`]
+    .filter(Boolean)
+    .join(' ');
   return `${severity.padEnd(7)}  ${where ? `${where}: ` : ''}${printable(message)}`;
 }

@@ -1,6 +1,6 @@
 /** `torch-checkpoint show FILE [PATH]`: one value as Python prints it. */
 import { Command } from 'commander';
-import { show, type Shown } from '../inspect/show';
+import { type Shown, show } from '../inspect/show';
 import type { Statistics } from '../inspect/statistics';
 import { addCommonOptions } from './options';
 import { type CommonOptions, EXIT, type ExitCode, type Run, runCommand } from './outcome';
@@ -13,7 +13,9 @@ interface Options extends CommonOptions {
 
 export function command(): Command {
   const made = new Command('show')
-    .description('Print one value or tensor as Python prints it; of a tensor also range, mean, NaN count and a histogram.')
+    .description(
+      'Print one value or tensor as Python prints it; of a tensor also range, mean, NaN count and a histogram.',
+    )
     .argument('<file>', 'checkpoint')
     .argument('[path]', 'path of the value, as inspect lists it; without it, the whole checkpoint', '')
     .option('--no-statistics', 'do not read all elements')
@@ -25,13 +27,19 @@ Examples:
   torch-checkpoint show ckpt.pt 'optimizer.param_groups[0].lr'
   torch-checkpoint show ckpt.pt epoch --json`,
     )
-    .action((file: string, path: string, options: Options) => runCommand(options, (run) => showValue(file, path, options, run)));
+    .action((file: string, path: string, options: Options) =>
+      runCommand(options, (run) => showValue(file, path, options, run)),
+    );
   return addCommonOptions(made);
 }
 
 async function showValue(file: string, path: string, { statistics }: Options, run: Run): Promise<ExitCode> {
   const progress = progressLine();
-  const shown = await show(file, path, { signal: run.signal, statistics, ...(progress.onProgress ? { onProgress: progress.onProgress } : {}) }).finally(progress.end);
+  const shown = await show(file, path, {
+    signal: run.signal,
+    statistics,
+    ...(progress.onProgress ? { onProgress: progress.onProgress } : {}),
+  }).finally(progress.end);
   if (run.json) await run.printJson(shown);
   else await print(shown, run);
   return EXIT.done;
@@ -40,7 +48,11 @@ async function showValue(file: string, path: string, { statistics }: Options, ru
 async function print({ text, tensor, statistics }: Shown, { out }: Run): Promise<void> {
   await out.line(printableLines(text));
   if (!tensor) return;
-  const facts = [`${tensor.dtype} [${tensor.shape.join(', ')}]`, humanBytes(tensor.bytes), `on ${printable(tensor.location)}`];
+  const facts = [
+    `${tensor.dtype} [${tensor.shape.join(', ')}]`,
+    humanBytes(tensor.bytes),
+    `on ${printable(tensor.location)}`,
+  ];
   if (tensor.layout !== 'strided') facts.push(printable(tensor.layout));
   await out.line();
   await out.line(out.paint('bold', shorten(facts.join(', '), out.width)));

@@ -17,9 +17,18 @@ export interface Column<Row> {
 
 const GAP = 2;
 
-export async function printTable<Row>(out: Output, rows: readonly Row[], columns: readonly Column<Row>[]): Promise<void> {
+export async function printTable<Row>(
+  out: Output,
+  rows: readonly Row[],
+  columns: readonly Column<Row>[],
+): Promise<void> {
   const layout = layOut(rows, columns, out.width);
-  await out.line(out.paint('bold', lineOf(layout, ({ title }) => title)));
+  await out.line(
+    out.paint(
+      'bold',
+      lineOf(layout, ({ title }) => title),
+    ),
+  );
   for (const row of rows) await out.line(lineOf(layout, (column) => column.text(row)));
 }
 
@@ -38,7 +47,11 @@ function layOut<Row>(rows: readonly Row[], columns: readonly Column<Row>[], widt
   placed = placed.filter(({ column }) => column.priority === 0 || rows.some((row) => column.text(row) !== ''));
   const total = (): number => placed.reduce((sum, { width: one }) => sum + one, GAP * (placed.length - 1));
   /** As narrow as shortening can make it. */
-  const least = (): number => placed.reduce((sum, { column, width: one }) => sum + Math.min(one, column.minWidth ?? one), GAP * (placed.length - 1));
+  const least = (): number =>
+    placed.reduce(
+      (sum, { column, width: one }) => sum + Math.min(one, column.minWidth ?? one),
+      GAP * (placed.length - 1),
+    );
   while (least() > width) {
     const priority = Math.max(...placed.map(({ column }) => column.priority));
     if (priority === 0) break;
@@ -46,7 +59,9 @@ function layOut<Row>(rows: readonly Row[], columns: readonly Column<Row>[], widt
   }
   for (let over = total() - width; over > 0; over = total() - width) {
     // Shorten the widest of those that may be.
-    const widest = placed.filter(({ column, width: one }) => one > (column.minWidth ?? one)).sort((a, b) => b.width - a.width)[0];
+    const widest = placed
+      .filter(({ column, width: one }) => one > (column.minWidth ?? one))
+      .sort((a, b) => b.width - a.width)[0];
     if (!widest) break;
     widest.width = Math.max(widest.column.minWidth ?? 0, widest.width - over);
   }

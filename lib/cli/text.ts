@@ -12,7 +12,10 @@ const NAMED: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t'
 export function printable(text: string): string {
   return text.replace(UNPRINTABLE, (character) => {
     const code = character.charCodeAt(0);
-    return NAMED[character] ?? (code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16).padStart(4, '0')}`);
+    return (
+      NAMED[character] ??
+      (code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16).padStart(4, '0')}`)
+    );
   });
 }
 
@@ -23,8 +26,19 @@ export function printableLines(text: string): string {
 
 /** JSON that may be shown on a terminal: what `printable` escapes is escaped here too. Infinity and NaN become strings. */
 export function jsonText(value: unknown, indent?: number): string {
-  const text = JSON.stringify(value, (_key, item: unknown) => (typeof item === 'number' && !Number.isFinite(item) ? String(item) : typeof item === 'bigint' ? String(item) : item), indent);
-  return text.replace(UNPRINTABLE, (character) => (character === '\n' ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`));
+  const text = JSON.stringify(
+    value,
+    (_key, item: unknown) =>
+      typeof item === 'number' && !Number.isFinite(item)
+        ? String(item)
+        : typeof item === 'bigint'
+          ? String(item)
+          : item,
+    indent,
+  );
+  return text.replace(UNPRINTABLE, (character) =>
+    character === '\n' ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }
 
 /** Columns that a text takes on a terminal: marks take none, East Asian wide characters and emoji two. */
@@ -37,7 +51,11 @@ export function columnsOf(text: string): number {
 
 function characterColumns(character: string): number {
   if (/\p{M}/u.test(character)) return 0;
-  return /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}|[\u{20000}-\u{3fffd}]/u.test(character) ? 2 : 1;
+  return /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}|[\u{20000}-\u{3fffd}]/u.test(
+    character,
+  )
+    ? 2
+    : 1;
 }
 
 /** The text in at most `columns`, its middle left out: the ends tell tensor names apart. */

@@ -39,7 +39,9 @@ async function verifyFile(file: string, options: Options, run: Run): Promise<Exi
   const beside = `${file}.manifest.json`;
   const given = typeof options.manifest === 'string' ? options.manifest : undefined;
   // A manifest that is about to be written anew is not held against the file.
-  const manifest = given ?? (options.manifest !== false && options.writeManifest === undefined && existsSync(beside) ? beside : undefined);
+  const manifest =
+    given ??
+    (options.manifest !== false && options.writeManifest === undefined && existsSync(beside) ? beside : undefined);
   const progress = progressLine();
   const report = await verify(file, {
     signal: run.signal,
@@ -54,12 +56,18 @@ async function verifyFile(file: string, options: Options, run: Run): Promise<Exi
 }
 
 async function print(report: FileVerifyReport, file: string, written: string | undefined, { out }: Run): Promise<void> {
-  for (const { record, reason } of report.damaged) await out.line(`${out.paint('red', 'damaged')}  ${record === '' ? '' : `${printable(record)}: `}${printable(reason)}`);
+  for (const { record, reason } of report.damaged)
+    await out.line(
+      `${out.paint('red', 'damaged')}  ${record === '' ? '' : `${printable(record)}: `}${printable(reason)}`,
+    );
   const count = (status: string): number => report.records.filter((one) => one.status === status).length;
   const facts = [`${grouped(count('ok'))} records ok`];
   if (count('not-recorded') > 0) facts.push(`${grouped(count('not-recorded'))} without a checksum`);
-  if (report.manifestTensors !== undefined) facts.push(`${grouped(report.manifestTensors)} tensors compared with the manifest`);
+  if (report.manifestTensors !== undefined)
+    facts.push(`${grouped(report.manifestTensors)} tensors compared with the manifest`);
   if (report.damaged.length > 0) facts.push(`${grouped(report.damaged.length)} damaged`);
-  await out.line(`${report.ok ? out.paint('green', 'ok') : out.paint('red', 'damaged')}  ${printable(file)}: ${facts.join(', ')}`);
+  await out.line(
+    `${report.ok ? out.paint('green', 'ok') : out.paint('red', 'damaged')}  ${printable(file)}: ${facts.join(', ')}`,
+  );
   if (written !== undefined && report.ok) await out.line(`manifest written to ${printable(written)}`);
 }

@@ -20,7 +20,9 @@ export const SYSTEM_INFO = {
 
 /** The stream in order. `pickles`: magic, version, system, object and sorted key list. */
 export function legacyRecords(pickles: readonly Uint8Array[], storages: readonly LegacyStorage[]): SinkRecord[] {
-  const records: SinkRecord[] = [{ header: Buffer.concat(pickles), payload: new Uint8Array(), byteLength: 0, descriptor: 0 }];
+  const records: SinkRecord[] = [
+    { header: Buffer.concat(pickles), payload: new Uint8Array(), byteLength: 0, descriptor: 0 },
+  ];
   for (const { numel, payload, byteLength } of storages) {
     const header = Buffer.alloc(8);
     header.writeBigInt64LE(BigInt(numel));

@@ -94,12 +94,26 @@ export function* zipSteps(records: readonly ZipRecord[], options: ZipLayoutOptio
     take(yield records.slice(i, i + BATCH_RECORDS).map(place), from);
   }
   if (options.serializationId) {
-    const id = Buffer.from(serializationId(records.map(({ name }) => name), words, options.nameDigits), 'latin1');
+    const id = Buffer.from(
+      serializationId(
+        records.map(({ name }) => name),
+        words,
+        options.nameDigits,
+      ),
+      'latin1',
+    );
     const from = placed.length;
     take(yield [place({ name: SERIALIZATION_ID, payload: id, byteLength: id.length })], from);
   }
   const directory = Buffer.concat(placed.map(centralHeader));
-  yield [{ header: Buffer.concat([directory, tail(placed.length, directory.length, cursor)]), payload: new Uint8Array(), byteLength: 0, descriptor: 0 }];
+  yield [
+    {
+      header: Buffer.concat([directory, tail(placed.length, directory.length, cursor)]),
+      payload: new Uint8Array(),
+      byteLength: 0,
+      descriptor: 0,
+    },
+  ];
 }
 
 /** Bytes of the whole archive, for reserving the space. */
@@ -112,7 +126,14 @@ export function zipByteLength(records: readonly ZipRecord[], options: ZipLayoutO
     const extra = zip64Bytes(byteLength, cursor);
     directory += CENTRAL_HEADER_BYTES + nameBytes + extra;
     const descriptor = byteLength === 0 ? 0 : extra ? 24 : 16;
-    cursor += LOCAL_HEADER_BYTES + nameBytes + extra + 4 + padding(nameBytes, byteLength, cursor, options.alignment) + byteLength + descriptor;
+    cursor +=
+      LOCAL_HEADER_BYTES +
+      nameBytes +
+      extra +
+      4 +
+      padding(nameBytes, byteLength, cursor, options.alignment) +
+      byteLength +
+      descriptor;
   }
   return cursor + directory + 56 + 20 + 22;
 }

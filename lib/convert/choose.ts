@@ -36,7 +36,7 @@ export interface Choice {
   readonly renamed: boolean;
 }
 
-/** Throws NOT_FOUND for a root that is not there, UNSAVABLE where two tensors would get one name. */
+/** Throws NOT_FOUND for a root that is not there. */
 export function choose(model: Model, options: ChoiceOptions): Choice {
   const found = rootOf(model, options);
   const { path: rootPath, value: root } = found;
@@ -51,15 +51,18 @@ export function choose(model: Model, options: ChoiceOptions): Choice {
   const rename = renamer(options);
   if (rename) entries = entries.map((entry) => ({ ...entry, name: rename(entry.name) }));
   const renamed = rename !== undefined || selected !== undefined || options.useEma === true || found.derived;
-  return { model, rootPath, root, entries: distinct(entries), options, renamed };
+  return { model, rootPath, root, entries, options, renamed };
 }
 
 function joined(prefix: string, name: string): string {
   return prefix === '' || name === '' || name.startsWith('[') ? prefix + name : `${prefix}.${name}`;
 }
 
-/** The same tensor listed twice under one name is one; two tensors under one name are a mistake to be told. */
-function distinct(entries: readonly Named[]): Named[] {
+/**
+ * The entries as names: the same tensor listed twice under one name is one. Throws UNSAVABLE where two tensors would get
+ * one name.
+ */
+export function distinct(entries: readonly Named[]): Named[] {
   const byName = new Map<string, Named>();
   for (const entry of entries) {
     const other = byName.get(entry.name);
@@ -80,7 +83,7 @@ export interface Dense {
 export function denseEntries(choice: Choice, refuse: (tensor: Tensor) => string | undefined): Dense {
   const dense: Named<Tensor>[] = [];
   const dropped: Dropped[] = [...choice.model.unread];
-  for (const { name, path, tensor } of choice.entries) {
+  for (const { name, path, tensor } of distinct(choice.entries)) {
     const reason = notDense(tensor) ?? refuse(tensor as Tensor);
     if (reason === undefined) dense.push({ name, path, tensor: tensor as Tensor });
     else dropped.push({ path, reason });

@@ -20,13 +20,12 @@ const KEYS: readonly (readonly [key: string, type: 'uint32' | 'float32', names: 
 ];
 
 /** The pairs in the order they are written. Without a config the architecture is "unknown", which readers ask for. */
-export function modelPairs(config: ReadonlyMap<string, unknown> | undefined, name: string): Map<string, GgufValue> {
+export function modelPairs(config: ReadonlyMap<string, unknown> | undefined): Map<string, GgufValue> {
   const type = config?.get('model_type');
   const architecture = typeof type === 'string' && /^[\w.-]{1,64}$/.test(type) ? type : 'unknown';
-  const pairs = new Map<string, GgufValue>([
-    ['general.architecture', { type: 'string', value: architecture }],
-    ['general.name', { type: 'string', value: nameOf(config) ?? name }],
-  ]);
+  const pairs = new Map<string, GgufValue>([['general.architecture', { type: 'string', value: architecture }]]);
+  const name = nameOf(config);
+  if (name !== undefined) pairs.set('general.name', { type: 'string', value: name });
   for (const [key, kind, names] of KEYS) {
     const value = names.map((one) => config?.get(one)).find((one): one is number => typeof one === 'number' && Number.isFinite(one));
     if (value === undefined || (kind === 'uint32' && !(Number.isInteger(value) && value >= 0 && value < 2 ** 32))) continue;

@@ -114,7 +114,7 @@ function pairsOf(rows: readonly Row[], options: TargetOptions, aliases: Readonly
   const counts = new Map<Encoding, number>();
   for (const { encoding, tensor } of rows) counts.set(encoding, (counts.get(encoding) ?? 0) + tensor.numel);
   const most = [...counts].sort((a, b) => b[1] - a[1])[0]?.[0] ?? DType.float32;
-  const pairs = modelPairs(options.config, options.stem);
+  const pairs = modelPairs(options.config);
   const fileType = FILE_TYPES.get(most);
   if (fileType !== undefined) pairs.set('general.file_type', { type: 'uint32', value: fileType });
   if (counts.has('q8_0')) pairs.set('general.quantization_version', { type: 'uint32', value: 2 });

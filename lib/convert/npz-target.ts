@@ -89,6 +89,7 @@ function memberOf({ name, tensor }: Named<Tensor>, wanted: Encoding | undefined)
 function nameRefusal(name: string): string | undefined {
   const path = `${name}.npy`;
   if (/^[a-zA-Z]:|^\/|\\/.test(path) || path.split('/').includes('..')) return 'the name leads out of a zip archive';
+  if (path.includes('\0') || !path.isWellFormed()) return 'the name is none that a zip archive can hold';
   return Buffer.byteLength(path) > 65_535 ? 'the name is too long for a zip archive' : undefined;
 }
 
@@ -104,8 +105,8 @@ function zipOf(members: readonly Member[]): { totalBytes: Promise<number>; strea
   const totalBytes = new Promise<number>((resolve, reject) => {
     zip.on('error', reject);
     // The types forget that the size is what the callback is given.
-    const end = zip.end.bind(zip) as unknown as (options: undefined, sized: (size: number) => void) => void;
-    end(undefined, (size) => (size < 0 ? reject(new RangeError('the size of the archive is not known')) : resolve(size)));
+    const end = zip.end.bind(zip) as unknown as (options: { forceZip64Format: boolean }, sized: (size: number) => void) => void;
+    end({ forceZip64Format: hasLongDirectory(members) }, (size) => (size < 0 ? reject(new RangeError('the size of the archive is not known')) : resolve(size)));
   });
   totalBytes.catch(() => undefined);
   return {
@@ -123,6 +124,17 @@ function zipOf(members: readonly Member[]): { totalBytes: Promise<number>; strea
       }
     },
   };
+}
+
+/** Bytes of a directory entry without its name, with all extra fields. */
+const DIRECTORY_ENTRY_BYTES = 46 + 28;
+
+/**
+ * yazl 3.3 counts the 64-bit end records in from 65,535 bytes of directory on and writes them from 2^32 on. Asked for, they
+ * are both counted and written.
+ */
+function hasLongDirectory(members: readonly Member[]): boolean {
+  return members.reduce((sum, { name }) => sum + DIRECTORY_ENTRY_BYTES + Buffer.byteLength(name) + 4, 0) >= 0xffff;
 }
 
 async function* memberPieces(header: Buffer, payload: StorageBytes, byteLength: number): AsyncGenerator<Uint8Array, void, undefined> {

@@ -57,11 +57,14 @@ class SlicedBytes implements StorageBytes {
   }
 }
 
+/** Converted at once when they are written: thousands of them go to native code in one call, in a few MiB. */
+const SMALL_BYTES = 8192;
+
 /** Elements that are gathered or cast on the way: they exist only a piece at a time. */
 export class EncodedBytes implements StorageBytes {
   readonly byteLength: number;
   readonly zeroCopy = false;
-  readonly asyncOnly = true;
+  readonly asyncOnly: boolean;
   readonly #tensor: Tensor;
   readonly #encoding: Encoding;
   readonly #through: DType | undefined;
@@ -71,6 +74,7 @@ export class EncodedBytes implements StorageBytes {
     this.#encoding = encoding;
     this.#through = through;
     this.byteLength = encodedBytes(encoding, tensor.numel);
+    this.asyncOnly = this.byteLength > SMALL_BYTES || (tensor.storage.source.asyncOnly ?? false);
   }
 
   async *open(): AsyncGenerator<Uint8Array, void, undefined> {
@@ -78,19 +82,23 @@ export class EncodedBytes implements StorageBytes {
   }
 
   bytes(): Uint8Array {
-    throw new CheckpointError('NO_DATA', 'elements that are converted on the way are not in memory');
+    if (this.asyncOnly) throw new CheckpointError('NO_DATA', 'elements that are converted on the way are not in memory');
+    return Buffer.concat([...encodedPieces(this.#tensor, this.#encoding, this.#through)]);
   }
 
   span(): Span {
     return this.bytes();
   }
 
-  read(): Promise<number> {
-    return Promise.reject(new CheckpointError('NO_DATA', 'elements that are converted on the way are read in order'));
+  /** Whole, or in order from `open`: a position would mean converting all before it. */
+  async read(target: Uint8Array, byteOffset: number): Promise<number> {
+    const part = this.bytes().subarray(byteOffset, byteOffset + target.byteLength);
+    target.set(part);
+    return part.byteLength;
   }
 
-  slice(): StorageBytes {
-    throw new CheckpointError('NO_DATA', 'elements that are converted on the way have no parts');
+  slice(byteOffset: number, byteLength: number): StorageBytes {
+    return new MemoryBytes(byteLength === 0 ? new Uint8Array(0) : this.bytes().subarray(byteOffset, byteOffset + byteLength), false);
   }
 }
 

@@ -9,7 +9,7 @@ import type { Storage } from '../tensor/storage';
 import { Tensor } from '../tensor/tensor';
 import { walkTensors } from '../walk';
 import { compareGraph } from './check';
-import type { Choice } from './choose';
+import { type Choice, distinct } from './choose';
 import { anyAbove, anyOf } from './glob';
 import { denseParts, retyper } from './retype';
 import { rewrite } from './rewrite';
@@ -44,7 +44,7 @@ function rooted(choice: Choice, options: TargetOptions): PyValue {
   const { root, model, renamed, entries, options: chosen } = choice;
   const dtype: DType | undefined = options.dtype;
   const asGraph = model.isGraph && !renamed;
-  const value = asGraph ? root : new OrderedDict<PyValue>(entries.map(({ name, tensor }): [PyValue, PyValue] => [name, tensor]));
+  const value = asGraph ? root : new OrderedDict<PyValue>(distinct(entries).map(({ name, tensor }): [PyValue, PyValue] => [name, tensor]));
   const excluded = asGraph ? anyOf(chosen.exclude) : undefined;
   const pruned = asGraph ? anyAbove(chosen.prune) : undefined;
   if (!dtype && options.mapLocation === undefined && !excluded && !pruned) return value;

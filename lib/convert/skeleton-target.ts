@@ -2,7 +2,7 @@
 import type { Checkpoint } from '../checkpoint';
 import { CheckpointError } from '../errors';
 import { walkTensors } from '../walk';
-import type { Choice } from './choose';
+import { type Choice, distinct } from './choose';
 import { describe } from './skeleton';
 import type { Plan, Target } from './target';
 import { partsFile } from './write';
@@ -13,13 +13,13 @@ export const skeletonTarget: Target = {
   readable: false,
   plan(choice) {
     const payload = Buffer.from(`${jsonOf(choice)}\n`);
-    const { tensors, stored } = choice.renamed ? { tensors: choice.entries.length, stored: [] } : { tensors: [...walkTensors(choice.root)].length, stored: [] };
-    return { tensors, aliases: new Map(), dropped: [...choice.model.unread], files: [partsFile(undefined, [{ payload, byteLength: payload.length }])], stored } satisfies Plan;
+    const tensors = choice.renamed ? choice.entries.length : [...walkTensors(choice.root)].length;
+    return { tensors, aliases: new Map(), dropped: [...choice.model.unread], files: [partsFile(undefined, [{ payload, byteLength: payload.length }])], stored: [] } satisfies Plan;
   },
 };
 
 function jsonOf({ model, root, entries, renamed }: Choice): string {
-  const value = renamed ? new Map(entries.map(({ name, tensor }) => [name, tensor] as const)) : root;
+  const value = renamed ? new Map(distinct(entries).map(({ name, tensor }) => [name, tensor] as const)) : root;
   try {
     return JSON.stringify({ skeleton: 1, ...(model.checkpoint ? factsOf(model.checkpoint) : {}), metadata: [...model.metadata], ...describe(value) }, undefined, 1);
   } catch (error) {

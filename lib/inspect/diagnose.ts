@@ -1,7 +1,7 @@
 /** What a file is, what is wrong with it, and what to do: for files that do not load, and for those that say they do. */
 import { isZip, safetensorsHeaderLength } from '../container/magic';
-import { type Sniffed, SNIFF_BYTES, sniff } from '../container/signatures';
 import { parseSafetensorsHeader } from '../container/safetensors-header';
+import { SNIFF_BYTES, type Sniffed, sniff } from '../container/signatures';
 import { type CheckpointError, type ErrorCode, isCheckpointError } from '../errors';
 import { DEFAULT_LIMITS } from '../limits';
 import { open } from '../load';
@@ -67,10 +67,17 @@ export async function diagnose(source: CheckpointSource, options: DiagnoseOption
 }
 
 function reopenable(source: CheckpointSource): source is string | URL | Uint8Array | ArrayBuffer {
-  return typeof source === 'string' || source instanceof URL || source instanceof Uint8Array || source instanceof ArrayBuffer;
+  return (
+    typeof source === 'string' || source instanceof URL || source instanceof Uint8Array || source instanceof ArrayBuffer
+  );
 }
 
-async function examine(source: CheckpointSource, bytes: ByteSource, head: Uint8Array, { verify = true, signal, onProgress }: DiagnoseOptions): Promise<Diagnosis> {
+async function examine(
+  source: CheckpointSource,
+  bytes: ByteSource,
+  head: Uint8Array,
+  { verify = true, signal, onProgress }: DiagnoseOptions,
+): Promise<Diagnosis> {
   const reading = { ...(signal ? { signal } : {}), ...(onProgress ? { onProgress } : {}) };
   try {
     const checkpoint = await open(source, { ...reading, unsafeGlobals: 'inert' });
@@ -90,7 +97,11 @@ async function examine(source: CheckpointSource, bytes: ByteSource, head: Uint8A
       if (damaged.length > 0) return corrupt(damaged);
       let tensors = 0;
       for (const _ of checkpoint.tensors()) tensors++;
-      return { ok: true, kind: format, message: `a healthy ${NAMES[format]} of ${tensors} ${tensors === 1 ? 'tensor' : 'tensors'}` };
+      return {
+        ok: true,
+        kind: format,
+        message: `a healthy ${NAMES[format]} of ${tensors} ${tensors === 1 ? 'tensor' : 'tensors'}`,
+      };
     } finally {
       checkpoint.close();
     }
@@ -122,7 +133,12 @@ function misnamed(bytes: ByteSource): Diagnosis {
 function corrupt(damaged: readonly { record: string; reason: string }[]): Diagnosis {
   const first = damaged[0] as { record: string; reason: string };
   const more = damaged.length > 1 ? `, and ${damaged.length - 1} more` : '';
-  return { ok: false, kind: 'corrupt', message: `record "${first.record}" is damaged: ${first.reason}${more}`, hint: `${AGAIN}; other records can still be read` };
+  return {
+    ok: false,
+    kind: 'corrupt',
+    message: `record "${first.record}" is damaged: ${first.reason}${more}`,
+    hint: `${AGAIN}; other records can still be read`,
+  };
 }
 
 function ailment(error: CheckpointError, bytes: ByteSource, head: Uint8Array): Diagnosis {
@@ -134,7 +150,13 @@ function ailment(error: CheckpointError, bytes: ByteSource, head: Uint8Array): D
   if (isCutShort(error, bytes, head, expectedSize)) {
     const zeros = endsInZeros(bytes) ? 'its end is zero bytes that were never filled: ' : '';
     const known = expectedSize === undefined ? '' : `it has ${bytes.byteLength} bytes of ${expectedSize}: `;
-    return { ok: false, kind: 'truncated', message: `the file is cut short: ${known}${zeros}${error.message}`, hint: error.hint ?? AGAIN, ...size };
+    return {
+      ok: false,
+      kind: 'truncated',
+      message: `the file is cut short: ${known}${zeros}${error.message}`,
+      hint: error.hint ?? AGAIN,
+      ...size,
+    };
   }
   // A zip that is sound and of something else.
   const kind = error.code === 'NOT_A_CHECKPOINT' && isZip(head) ? 'zip' : (KINDS[error.code] ?? 'corrupt');
@@ -142,10 +164,21 @@ function ailment(error: CheckpointError, bytes: ByteSource, head: Uint8Array): D
 }
 
 function fromSniffed({ kind, message, hint, expectedSize }: Sniffed): Diagnosis {
-  return { ok: false, kind, message, ...(hint === undefined ? {} : { hint }), ...(expectedSize === undefined ? {} : { expectedSize }) };
+  return {
+    ok: false,
+    kind,
+    message,
+    ...(hint === undefined ? {} : { hint }),
+    ...(expectedSize === undefined ? {} : { expectedSize }),
+  };
 }
 
-function isCutShort(error: CheckpointError, bytes: ByteSource, head: Uint8Array, expectedSize: number | undefined): boolean {
+function isCutShort(
+  error: CheckpointError,
+  bytes: ByteSource,
+  head: Uint8Array,
+  expectedSize: number | undefined,
+): boolean {
   if (error.code === 'TRUNCATED' || (expectedSize !== undefined && expectedSize > bytes.byteLength)) return true;
   // A zip ends with its directory: one that begins well and has no end was cut.
   return error.code === 'ZIP_CORRUPT' && isZip(head) && !hasZipEnd(bytes);

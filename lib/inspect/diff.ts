@@ -97,7 +97,12 @@ class Side {
   }
 }
 
-async function compare(a: Side, b: Side, tolerance: { rtol: number; atol: number }, options: DiffOptions): Promise<DiffReport> {
+async function compare(
+  a: Side,
+  b: Side,
+  tolerance: { rtol: number; atol: number },
+  options: DiffOptions,
+): Promise<DiffReport> {
   const { signal, onProgress } = options;
   const changed: Change[] = [];
   const removed: string[] = [];
@@ -120,7 +125,12 @@ async function compare(a: Side, b: Side, tolerance: { rtol: number; atol: number
   const renamed = await findRenamed(a, b, removed, added, signal);
   const gone = new Set(renamed.map(({ from }) => from));
   const come = new Set(renamed.map(({ to }) => to));
-  const report = { added: added.filter((path) => !come.has(path)), removed: removed.filter((path) => !gone.has(path)), renamed, changed };
+  const report = {
+    added: added.filter((path) => !come.has(path)),
+    removed: removed.filter((path) => !gone.has(path)),
+    renamed,
+    changed,
+  };
   changed.push(...aliasChanges(a, b));
   if (!a.tensorsOnly && !b.tensorsOnly) compareValues(a, b, report);
   const equal = report.added.length + report.removed.length + renamed.length + changed.length === 0;
@@ -132,7 +142,13 @@ function bytesOf(tensor: AnyTensor): number {
 }
 
 /** Pairs what is gone with what is new by content; of several candidates the one whose path ends most alike. */
-async function findRenamed(a: Side, b: Side, removed: readonly string[], added: readonly string[], signal?: AbortSignal): Promise<{ from: string; to: string }[]> {
+async function findRenamed(
+  a: Side,
+  b: Side,
+  removed: readonly string[],
+  added: readonly string[],
+  signal?: AbortSignal,
+): Promise<{ from: string; to: string }[]> {
   const signature = (tensor: AnyTensor): string => `${tensor.dtype.name} ${shapeText(tensor)}`;
   const wanted = new Set(removed.map((path) => signature(a.tensors.get(path) as AnyTensor)));
   const candidates = new Map<string, string[]>();
@@ -218,7 +234,8 @@ function compareValues(a: Side, b: Side, report: { added: string[]; removed: str
     if (other === undefined) {
       // A tensor there is told by the tensors.
       if (!a.values.isStructure(path)) report.removed.push(path);
-    } else if (identity !== other) report.changed.push({ path, reason: 'value', a: a.values.text(path), b: b.values.text(path) });
+    } else if (identity !== other)
+      report.changed.push({ path, reason: 'value', a: a.values.text(path), b: b.values.text(path) });
   }
   for (const path of b.values.paths()) {
     if (a.values.identity(path) === undefined && !b.values.isStructure(path)) report.added.push(path);

@@ -26,7 +26,12 @@ export interface ElementDifference {
 const PIECES_BETWEEN_TURNS = 16;
 
 /** Undefined when all elements are equal within the tolerance: NaN equals NaN, -0 equals 0. */
-export async function elementDifference(a: Tensor, b: Tensor, tolerance: Tolerance, signal?: AbortSignal): Promise<ElementDifference | undefined> {
+export async function elementDifference(
+  a: Tensor,
+  b: Tensor,
+  tolerance: Tolerance,
+  signal?: AbortSignal,
+): Promise<ElementDifference | undefined> {
   if (a.numel === 0 || a.isMeta || b.isMeta) return undefined;
   if (sameBytes(a, b)) return undefined;
   const { dtype } = a;
@@ -48,7 +53,8 @@ export async function elementDifference(a: Tensor, b: Tensor, tolerance: Toleran
 
 /** Native comparison of whole windows: most tensors of two checkpoints of one model family are the same. */
 function sameBytes(a: Tensor, b: Tensor): boolean {
-  const isPlain = (tensor: Tensor): boolean => tensor.isContiguous() && !tensor.conj && !tensor.neg && tensor.storageOffset % tensor.dtype.elementsPerByte === 0;
+  const isPlain = (tensor: Tensor): boolean =>
+    tensor.isContiguous() && !tensor.conj && !tensor.neg && tensor.storageOffset % tensor.dtype.elementsPerByte === 0;
   if (!isPlain(a) || !isPlain(b)) return false;
   // A long comparison would hold up everything else, also a signal.
   if (a.nbytes > MAX_NATIVE_BYTES) return false;
@@ -73,7 +79,11 @@ class Difference {
   }
 
   get result(): ElementDifference {
-    return { count: this.count, maxAbs: this.#maxAbs, ...(this.#dtype.isFloatingPoint ? { maxUlp: this.#maxUlp } : {}) };
+    return {
+      count: this.count,
+      maxAbs: this.#maxAbs,
+      ...(this.#dtype.isFloatingPoint ? { maxUlp: this.#maxUlp } : {}),
+    };
   }
 
   add(a: Uint8Array, b: Uint8Array, numel: number): void {
@@ -88,7 +98,8 @@ class Difference {
       const distance = distanceOf(this.#access.read(viewA, at), this.#access.read(viewB, at), this.#tolerance);
       if (distance === 0) continue;
       this.#note(distance);
-      if (this.#dtype.isFloatingPoint) this.#noteUlp(distance, bitsAt(viewA, at, itemsize), bitsAt(viewB, at, itemsize));
+      if (this.#dtype.isFloatingPoint)
+        this.#noteUlp(distance, bitsAt(viewA, at, itemsize), bitsAt(viewB, at, itemsize));
     }
   }
 
@@ -103,7 +114,8 @@ class Difference {
       const distance = numberDistance(x[i] as number, y[i] as number, this.#tolerance);
       if (distance === 0) continue;
       this.#note(distance);
-      if (distance < Number.POSITIVE_INFINITY) this.#maxUlp = Math.max(this.#maxUlp, Math.abs(ordered32(bitsX[i] as number) - ordered32(bitsY[i] as number)));
+      if (distance < Number.POSITIVE_INFINITY)
+        this.#maxUlp = Math.max(this.#maxUlp, Math.abs(ordered32(bitsX[i] as number) - ordered32(bitsY[i] as number)));
       else this.#maxUlp = Number.POSITIVE_INFINITY;
     }
   }
@@ -138,7 +150,9 @@ function ordered(bits: bigint, itemsize: number, isSigned: boolean): bigint {
 
 function bitsAt(view: DataView, at: number, itemsize: number): bigint {
   if (itemsize === 8) return view.getBigUint64(at, true);
-  return BigInt(itemsize === 4 ? view.getUint32(at, true) : itemsize === 2 ? view.getUint16(at, true) : view.getUint8(at));
+  return BigInt(
+    itemsize === 4 ? view.getUint32(at, true) : itemsize === 2 ? view.getUint16(at, true) : view.getUint8(at),
+  );
 }
 
 /** 0 where equal within the tolerance, else the distance. */

@@ -34,15 +34,28 @@ const FORMATS: readonly string[] = ['.npy', '.bin'];
  * Writes the tensor or NumPy array at `path` to `output`, in the format that its extension names. Throws CheckpointError
  * (NOT_FOUND for an unknown path, WRITE_FAILED or DISK_FULL for the output), TypeError for another extension.
  */
-export async function extract(source: CheckpointSource, path: string, output: string, options: ExtractOptions = {}): Promise<ExtractReport> {
+export async function extract(
+  source: CheckpointSource,
+  path: string,
+  output: string,
+  options: ExtractOptions = {},
+): Promise<ExtractReport> {
   const format = extname(output).toLowerCase();
-  if (!FORMATS.includes(format)) throw new TypeError(`cannot extract to "${output}": the name must end in ${FORMATS.join(' or ')}`);
+  if (!FORMATS.includes(format))
+    throw new TypeError(`cannot extract to "${output}": the name must end in ${FORMATS.join(' or ')}`);
   const checkpoint = await open(source, { io: 'read', ...options, unsafeGlobals: 'inert' });
   try {
     const value = findValue(checkpoint, path, typeof source === 'string' ? source : undefined);
-    const parts = value instanceof NdArray ? arrayParts(value, format) : value instanceof Tensor ? tensorParts(await atHand(value), format) : undefined;
+    const parts =
+      value instanceof NdArray
+        ? arrayParts(value, format)
+        : value instanceof Tensor
+          ? tensorParts(await atHand(value), format)
+          : undefined;
     if (!parts) {
-      throw new CheckpointError('UNSUPPORTED', `"${path.slice(0, 500)}" is no strided tensor and no array`, { hint: 'torch-checkpoint show prints it' });
+      throw new CheckpointError('UNSUPPORTED', `"${path.slice(0, 500)}" is no strided tensor and no array`, {
+        hint: 'torch-checkpoint show prints it',
+      });
     }
     const bytes = await writeWhole(output, parts.pieces, options);
     return { path, output, dtype: parts.dtype, shape: parts.shape, bytes };
@@ -70,9 +83,18 @@ function tensorParts(tensor: Tensor, format: string): Parts {
   const { dtype, shape } = tensor;
   if (format === '.bin') return { dtype: dtype.name, shape, pieces: elementPieces(tensor, dtype) };
   // As NumPy has it, or the next wider type that NumPy has.
-  const target = numpyTypeString(dtype) ? dtype : dtype.isFloatingPoint ? DType.float32 : dtype === DType.complex32 ? DType.complex64 : undefined;
+  const target = numpyTypeString(dtype)
+    ? dtype
+    : dtype.isFloatingPoint
+      ? DType.float32
+      : dtype === DType.complex32
+        ? DType.complex64
+        : undefined;
   const typeString = target && numpyTypeString(target);
-  if (!target || !typeString) throw new CheckpointError('UNSUPPORTED', `NumPy has no dtype for ${dtype.name}`, { hint: 'extract to a .bin file for the bytes' });
+  if (!target || !typeString)
+    throw new CheckpointError('UNSUPPORTED', `NumPy has no dtype for ${dtype.name}`, {
+      hint: 'extract to a .bin file for the bytes',
+    });
   return { dtype: target.name, shape, pieces: withHeader(npyHeader(typeString, shape), elementPieces(tensor, target)) };
 }
 
@@ -97,7 +119,11 @@ function* elementPieces(tensor: Tensor, target: DType): Generator<Uint8Array, vo
 }
 
 /** Writes beside the target and renames: whatever happens, no half file has its name. */
-async function writeWhole(output: string, pieces: Iterable<Uint8Array>, { signal, onProgress }: ExtractOptions): Promise<number> {
+async function writeWhole(
+  output: string,
+  pieces: Iterable<Uint8Array>,
+  { signal, onProgress }: ExtractOptions,
+): Promise<number> {
   const temporary = join(dirname(output), `.torch-checkpoint-${basename(output)}-${randomBytes(4).toString('hex')}`);
   let file: FileHandle | undefined;
   let bytes = 0;
@@ -107,7 +133,10 @@ async function writeWhole(output: string, pieces: Iterable<Uint8Array>, { signal
     } catch (cause) {
       const { code, message } = cause as NodeJS.ErrnoException;
       const full = code === 'ENOSPC' || code === 'EDQUOT';
-      throw new CheckpointError(full ? 'DISK_FULL' : 'WRITE_FAILED', full ? 'no space left for the output' : message, { path: output, cause });
+      throw new CheckpointError(full ? 'DISK_FULL' : 'WRITE_FAILED', full ? 'no space left for the output' : message, {
+        path: output,
+        cause,
+      });
     }
   };
   try {

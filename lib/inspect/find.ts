@@ -16,7 +16,10 @@ export function findValue(checkpoint: Checkpoint, path: string, file?: string): 
   const near = nearPaths(checkpoint, path);
   throw new CheckpointError('NOT_FOUND', `nothing in the checkpoint has the path "${path.slice(0, 500)}"`, {
     path: file,
-    hint: near.length > 0 ? `did you mean ${near.map((name) => `"${name.slice(0, 200)}"`).join(' or ')}?` : 'torch-checkpoint inspect lists the paths',
+    hint:
+      near.length > 0
+        ? `did you mean ${near.map((name) => `"${name.slice(0, 200)}"`).join(' or ')}?`
+        : 'torch-checkpoint inspect lists the paths',
   });
 }
 
@@ -34,10 +37,22 @@ function nearPaths(checkpoint: Checkpoint, path: string): string[] {
     const text = candidate.toLowerCase();
     if (text === '') continue;
     // The same letters in another case, a missing prefix, a part of it, or at least the same end.
-    const score = text === wanted ? 0 : text.endsWith(wanted) || wanted.endsWith(text) ? 1 : text.includes(wanted) ? 2 : last.length > 2 && text.endsWith(last) ? 3 : 4;
+    const score =
+      text === wanted
+        ? 0
+        : text.endsWith(wanted) || wanted.endsWith(text)
+          ? 1
+          : text.includes(wanted)
+            ? 2
+            : last.length > 2 && text.endsWith(last)
+              ? 3
+              : 4;
     if (score < 4) found.push([score - commonPrefix(text, wanted) / (wanted.length + 1), candidate]);
   }
-  return found.sort((a, b) => a[0] - b[0]).slice(0, MAX_SUGGESTIONS).map(([, candidate]) => candidate);
+  return found
+    .sort((a, b) => a[0] - b[0])
+    .slice(0, MAX_SUGGESTIONS)
+    .map(([, candidate]) => candidate);
 }
 
 function commonPrefix(a: string, b: string): number {
@@ -77,6 +92,8 @@ function fresh(byteLength: number): Uint8Array {
   try {
     return new Uint8Array(byteLength);
   } catch {
-    throw new CheckpointError('ARRAY_TOO_LARGE', `a window of ${byteLength} bytes on a server does not fit in memory`, { hint: 'download the file first' });
+    throw new CheckpointError('ARRAY_TOO_LARGE', `a window of ${byteLength} bytes on a server does not fit in memory`, {
+      hint: 'download the file first',
+    });
   }
 }

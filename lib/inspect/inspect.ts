@@ -4,10 +4,10 @@ import type { Format } from '../container/container';
 import { type LoadOptions, open } from '../load';
 import type { Verdict } from '../pickle/verdicts';
 import type { CheckpointSource } from '../source/open-source';
-import { Parameter, Tensor } from '../tensor/tensor';
 import { NestedTensor } from '../tensor/nested';
 import { QuantizedTensor } from '../tensor/quantized';
 import { Storage } from '../tensor/storage';
+import { Parameter, Tensor } from '../tensor/tensor';
 import { type AnyTensor, isTensor } from '../walk';
 import { isFlat, isScalar, leavesOf } from './leaves';
 import { storageRoots } from './storage-roots';
@@ -185,7 +185,15 @@ function unsafeWarnings(verdicts: readonly { name: string; verdict: Verdict }[])
   return [`UNSAFE: loading this file with Python would run ${listed}${more}; nothing was run here`];
 }
 
-function wasteWarnings({ storageBytes, unreachableBytes }: { storageBytes: number; unreachableBytes: number }): string[] {
+function wasteWarnings({
+  storageBytes,
+  unreachableBytes,
+}: {
+  storageBytes: number;
+  unreachableBytes: number;
+}): string[] {
   if (unreachableBytes < NOTABLE_WASTE_BYTES || unreachableBytes < storageBytes * NOTABLE_WASTE) return [];
-  return [`${unreachableBytes} of ${storageBytes} bytes of storages are reached by no tensor: views of larger storages; saving with compact leaves them out`];
+  return [
+    `${unreachableBytes} of ${storageBytes} bytes of storages are reached by no tensor: views of larger storages; saving with compact leaves them out`,
+  ];
 }

@@ -70,7 +70,11 @@ function shapeOf(tensor: AnyTensor): { dtype: string; shape: readonly number[] }
 }
 
 /** What differs from the manifest, as verify reports it. */
-export async function compareWithManifest(checkpoint: Checkpoint, manifest: Manifest, signal?: AbortSignal): Promise<{ record: string; reason: string }[]> {
+export async function compareWithManifest(
+  checkpoint: Checkpoint,
+  manifest: Manifest,
+  signal?: AbortSignal,
+): Promise<{ record: string; reason: string }[]> {
   const damaged: { record: string; reason: string }[] = [];
   const expected = new Map(manifest.tensors.map((entry) => [entry.path, entry]));
   for (const [path, tensor] of checkpoint.tensors()) {
@@ -79,17 +83,22 @@ export async function compareWithManifest(checkpoint: Checkpoint, manifest: Mani
     expected.delete(path);
     const { dtype, shape } = shapeOf(tensor);
     if (dtype !== entry.dtype || String(shape) !== String(entry.shape)) {
-      damaged.push({ record: path, reason: `is ${dtype} [${shape.join(', ')}], the manifest has ${entry.dtype} [${entry.shape.join(', ')}]` });
+      damaged.push({
+        record: path,
+        reason: `is ${dtype} [${shape.join(', ')}], the manifest has ${entry.dtype} [${entry.shape.join(', ')}]`,
+      });
       continue;
     }
     try {
-      if ((await sha256Of(tensor, signal)) !== entry.sha256) damaged.push({ record: path, reason: 'the values differ from those of the manifest' });
+      if ((await sha256Of(tensor, signal)) !== entry.sha256)
+        damaged.push({ record: path, reason: 'the values differ from those of the manifest' });
     } catch (error) {
       if (!isCheckpointError(error)) throw error;
       damaged.push({ record: path, reason: error.message });
     }
   }
-  for (const path of expected.keys()) damaged.push({ record: path, reason: 'the manifest has this tensor, the checkpoint has not' });
+  for (const path of expected.keys())
+    damaged.push({ record: path, reason: 'the manifest has this tensor, the checkpoint has not' });
   return damaged;
 }
 
@@ -103,13 +112,23 @@ export function parseManifest(text: string, path: string): Manifest {
     throw refuse(`the manifest is not JSON: ${(error as Error).message}`);
   }
   const manifest = value as Partial<Manifest> | null;
-  if (typeof manifest !== 'object' || manifest?.kind !== 'torch-checkpoint manifest') throw refuse('the file is no manifest of torch-checkpoint');
-  if (manifest.version !== 1 || !Array.isArray(manifest.tensors)) throw refuse(`version ${String(manifest.version)} of the manifest is not known`);
-  for (const entry of manifest.tensors as readonly unknown[]) if (!isEntry(entry)) throw refuse('an entry of the manifest has no path, dtype, shape or sha256');
+  if (typeof manifest !== 'object' || manifest?.kind !== 'torch-checkpoint manifest')
+    throw refuse('the file is no manifest of torch-checkpoint');
+  if (manifest.version !== 1 || !Array.isArray(manifest.tensors))
+    throw refuse(`version ${String(manifest.version)} of the manifest is not known`);
+  for (const entry of manifest.tensors as readonly unknown[])
+    if (!isEntry(entry)) throw refuse('an entry of the manifest has no path, dtype, shape or sha256');
   return manifest as Manifest;
 }
 
 function isEntry(value: unknown): value is ManifestEntry {
   const entry = value as Partial<ManifestEntry> | null;
-  return typeof entry === 'object' && entry !== null && typeof entry.path === 'string' && typeof entry.dtype === 'string' && Array.isArray(entry.shape) && typeof entry.sha256 === 'string';
+  return (
+    typeof entry === 'object' &&
+    entry !== null &&
+    typeof entry.path === 'string' &&
+    typeof entry.dtype === 'string' &&
+    Array.isArray(entry.shape) &&
+    typeof entry.sha256 === 'string'
+  );
 }

@@ -44,7 +44,13 @@ const MIN_BLOB_BYTES = 12;
 export function pickleGlobals(input: Uint8Array, start = 0): PickleGlobals {
   const machine = new Machine(input, start);
   const whole = machine.run();
-  return { globals: machine.globals, blobs: machine.blobs, extensions: machine.extensions, whole, byteEnd: machine.position };
+  return {
+    globals: machine.globals,
+    blobs: machine.blobs,
+    extensions: machine.extensions,
+    whole,
+    byteEnd: machine.position,
+  };
 }
 
 /** A string constant, or undefined for any other value. */
@@ -271,7 +277,11 @@ class Machine {
     const mapped = python3Name(module, name);
     // Whichever Python reads it, one of the two spellings counts.
     const verdicts = [verdictOf(mapped), verdictOf(`${module}.${name}`)];
-    this.globals.push({ name: mapped, verdict: verdicts.includes('dangerous') ? 'dangerous' : (verdicts[0] as Verdict), byteOffset: at });
+    this.globals.push({
+      name: mapped,
+      verdict: verdicts.includes('dangerous') ? 'dangerous' : (verdicts[0] as Verdict),
+      byteOffset: at,
+    });
   }
 
   #extension(code: number): true {
@@ -289,7 +299,9 @@ class Machine {
   #text(utf8: Buffer, at: number): true {
     this.#push(utf8.length <= MAX_NAME ? utf8.toString('utf8') : undefined);
     // Protocol 2 writes bytes as text, a character for each byte.
-    const begins = utf8.length >= MIN_BLOB_BYTES && ((utf8[0] === 0xc2 && utf8[1] === 0x80) || utf8.subarray(0, 4).equals(ZIP_START));
+    const begins =
+      utf8.length >= MIN_BLOB_BYTES &&
+      ((utf8[0] === 0xc2 && utf8[1] === 0x80) || utf8.subarray(0, 4).equals(ZIP_START));
     if (begins) this.#addBlob(Buffer.from(utf8.toString('utf8'), 'latin1'), at);
     return true;
   }

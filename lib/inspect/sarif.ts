@@ -1,6 +1,7 @@
 /** A scan as SARIF 2.1.0 (OASIS), which code scanning services take in: one rule per kind of finding. */
-import { pathToFileURL } from 'node:url';
+
 import { isAbsolute } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import type { Finding, ScanReport } from './scan';
 
 const LEVELS = { danger: 'error', warning: 'warning', note: 'note' } as const;
@@ -46,5 +47,7 @@ function resultOf(finding: Finding, path: string, rules: readonly string[]): obj
 
 function uriOf(path: string): string {
   if (/^[a-z][a-z0-9+.-]+:\/\//i.test(path)) return path;
-  return isAbsolute(path) ? pathToFileURL(path).href : path.replaceAll('\\', '/').split('/').map(encodeURIComponent).join('/');
+  return isAbsolute(path)
+    ? pathToFileURL(path).href
+    : path.replaceAll('\\', '/').split('/').map(encodeURIComponent).join('/');
 }

@@ -50,8 +50,20 @@ export class Findings {
     const known = this.#globals.get(name);
     this.#globals.set(name, worst(known ?? 'safe', verdict));
     if (verdict === 'safe' || known !== undefined) return;
-    if (verdict === 'dangerous') this.add({ kind: 'dangerous-global', severity: 'danger', message: `names ${name}, which reaches code, processes or files`, ...place });
-    else this.add({ kind: 'unknown-global', severity: 'warning', message: `names ${name}, whose code would be imported and called`, ...place });
+    if (verdict === 'dangerous')
+      this.add({
+        kind: 'dangerous-global',
+        severity: 'danger',
+        message: `names ${name}, which reaches code, processes or files`,
+        ...place,
+      });
+    else
+      this.add({
+        kind: 'unknown-global',
+        severity: 'warning',
+        message: `names ${name}, whose code would be imported and called`,
+        ...place,
+      });
   }
 
   get globals(): ScannedGlobal[] {

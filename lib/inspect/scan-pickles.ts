@@ -14,7 +14,25 @@ const MAX_PICKLES_IN_A_ROW = 10_000;
 /** As much of a pickle is walked for its globals. */
 const MAX_PICKLE_BYTES = 2 ** 30;
 /** What a text pickle can begin with, besides its globals. */
-const TEXT_STARTS = new Set([Op.MARK, Op.EMPTY_LIST, Op.EMPTY_DICT, Op.EMPTY_TUPLE, Op.GLOBAL, Op.INT, Op.LONG, Op.FLOAT, Op.STRING, Op.UNICODE, Op.NONE, Op.SHORT_BINSTRING, Op.BINUNICODE, Op.BININT, Op.BININT1, Op.PERSID, Op.EMPTY_SET]);
+const TEXT_STARTS = new Set([
+  Op.MARK,
+  Op.EMPTY_LIST,
+  Op.EMPTY_DICT,
+  Op.EMPTY_TUPLE,
+  Op.GLOBAL,
+  Op.INT,
+  Op.LONG,
+  Op.FLOAT,
+  Op.STRING,
+  Op.UNICODE,
+  Op.NONE,
+  Op.SHORT_BINSTRING,
+  Op.BINUNICODE,
+  Op.BININT,
+  Op.BININT1,
+  Op.PERSID,
+  Op.EMPTY_SET,
+]);
 /** `module.name`, as Python spells names. */
 const IDENTIFIER = /^[\p{L}_][\p{L}\p{N}_]*(?:\.[\p{L}_<][\p{L}\p{N}_<>]*)+$/u;
 
@@ -37,7 +55,12 @@ export function hasProtocol(head: Uint8Array): boolean {
  * Walks the pickles of a region, one after another. `expected`: the bytes are meant to be a pickle, so that a broken one
  * is told; elsewhere only what proves to be a pickle counts. Returns how many there were.
  */
-export function scanPickles({ source, start, end, record }: Region, findings: Findings, expected: boolean, onBlob: OnBlob): number {
+export function scanPickles(
+  { source, start, end, record }: Region,
+  findings: Findings,
+  expected: boolean,
+  onBlob: OnBlob,
+): number {
   const place = record === undefined ? {} : { record };
   const head = source.read(start, Math.min(64, end - start));
   const legacy = isLegacyStream(head);
@@ -50,26 +73,58 @@ export function scanPickles({ source, start, end, record }: Region, findings: Fi
     count++;
     findings.pickles++;
     const byteOffset = at - (record === undefined ? 0 : start);
-    if (count === 2 && !legacy) findings.add({ kind: 'trailing-pickle', severity: 'note', message: 'another pickle follows the first', ...place, byteOffset });
+    if (count === 2 && !legacy)
+      findings.add({
+        kind: 'trailing-pickle',
+        severity: 'note',
+        message: 'another pickle follows the first',
+        ...place,
+        byteOffset,
+      });
     report(found, byteOffset, findings, record, onBlob);
     if (!found.whole) {
       const at = byteOffset + found.byteEnd;
-      findings.add({ kind: 'broken-pickle', severity: 'warning', message: 'the pickle cannot be followed to its end; what it names before is listed', ...place, byteOffset: at });
+      findings.add({
+        kind: 'broken-pickle',
+        severity: 'warning',
+        message: 'the pickle cannot be followed to its end; what it names before is listed',
+        ...place,
+        byteOffset: at,
+      });
       return count;
     }
     at += found.byteEnd;
   }
   if (count > 0 && at < end && !legacy && expected) {
-    findings.add({ kind: 'trailing-data', severity: 'note', message: `${end - at} bytes follow the pickle`, ...place, byteOffset: at - (record === undefined ? 0 : start) });
+    findings.add({
+      kind: 'trailing-data',
+      severity: 'note',
+      message: `${end - at} bytes follow the pickle`,
+      ...place,
+      byteOffset: at - (record === undefined ? 0 : start),
+    });
   }
   return count;
 }
 
-function report(found: PickleGlobals, byteOffset: number, findings: Findings, record: string | undefined, onBlob: OnBlob): void {
+function report(
+  found: PickleGlobals,
+  byteOffset: number,
+  findings: Findings,
+  record: string | undefined,
+  onBlob: OnBlob,
+): void {
   const place = record === undefined ? {} : { record };
-  for (const global of found.globals) findings.addGlobal(global.name, global.verdict, { ...place, byteOffset: byteOffset + global.byteOffset });
+  for (const global of found.globals)
+    findings.addGlobal(global.name, global.verdict, { ...place, byteOffset: byteOffset + global.byteOffset });
   for (const code of found.extensions) {
-    findings.add({ kind: 'extension-code', severity: 'warning', message: `names extension code ${code}, which only the reader's registry resolves`, ...place, byteOffset });
+    findings.add({
+      kind: 'extension-code',
+      severity: 'warning',
+      message: `names extension code ${code}, which only the reader's registry resolves`,
+      ...place,
+      byteOffset,
+    });
   }
   for (const blob of found.blobs) onBlob(blob, record);
 }
@@ -81,7 +136,12 @@ function readPickle(source: ByteSource, at: number, end: number, expected: boole
   if (!expected && !marked && !TEXT_STARTS.has(head[0] as Op)) return undefined;
   const extent = walkPickle(source, at, end, MAX_PICKLE_BYTES);
   if (!expected && extent.kind !== 'whole' && !marked) return undefined;
-  const bytes = extent.kind === 'whole' ? extent.byteEnd - at : extent.kind === 'opcode' ? extent.byteOffset - at : Math.min(end - at, MAX_PICKLE_BYTES);
+  const bytes =
+    extent.kind === 'whole'
+      ? extent.byteEnd - at
+      : extent.kind === 'opcode'
+        ? extent.byteOffset - at
+        : Math.min(end - at, MAX_PICKLE_BYTES);
   const found = pickleGlobals(source.read(at, bytes));
   if (expected) return found;
   // Weights can look like an opcode or two, but they do not name classes by chance, nor hide a name and end in order.
@@ -100,7 +160,11 @@ export function carvePickles({ source, start, end, record }: Region, findings: F
   let count = 0;
   for (let piece = start; piece < end; piece += CARVE_PIECE_BYTES) {
     const bytes = source.read(piece, Math.min(CARVE_PIECE_BYTES + 1, end - piece));
-    for (let hit = bytes.indexOf(Op.PROTO); hit >= 0 && hit < CARVE_PIECE_BYTES; hit = bytes.indexOf(Op.PROTO, hit + 1)) {
+    for (
+      let hit = bytes.indexOf(Op.PROTO);
+      hit >= 0 && hit < CARVE_PIECE_BYTES;
+      hit = bytes.indexOf(Op.PROTO, hit + 1)
+    ) {
       if ((bytes[hit + 1] ?? 255) > MAX_PROTOCOL) continue;
       const found = readPickle(source, piece + hit, end, false);
       if (!found) continue;

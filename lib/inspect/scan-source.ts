@@ -21,7 +21,23 @@ const NUMPY_MAGIC = Buffer.from('\x93NUMPY', 'latin1');
 const STORED = 0;
 const DEFLATED = 8;
 /** Kinds of `sniff` that hold no pickle: to be told, not to be suspected. */
-const HARMLESS_KINDS = new Set(['html', 'git-lfs-pointer', 'json', 'xml', 'text', 'pdf', 'png', 'jpeg', 'gif', 'gguf', 'empty', 'zeros', 'onnx', 'parquet', 'arrow']);
+const HARMLESS_KINDS = new Set([
+  'html',
+  'git-lfs-pointer',
+  'json',
+  'xml',
+  'text',
+  'pdf',
+  'png',
+  'jpeg',
+  'gif',
+  'gguf',
+  'empty',
+  'zeros',
+  'onnx',
+  'parquet',
+  'arrow',
+]);
 
 export class SourceScanner {
   readonly #findings: Findings;
@@ -34,7 +50,12 @@ export class SourceScanner {
   /** `record` names where the bytes come from, when they are a part of a file. Throws what reading the source throws. */
   scan(source: ByteSource, record?: string, depth = 0): void {
     if (depth > MAX_DEPTH) {
-      this.#findings.add({ kind: 'too-deep', severity: 'warning', message: `checkpoints are nested deeper than ${MAX_DEPTH} levels`, ...named(record) });
+      this.#findings.add({
+        kind: 'too-deep',
+        severity: 'warning',
+        message: `checkpoints are nested deeper than ${MAX_DEPTH} levels`,
+        ...named(record),
+      });
       return;
     }
     const onBlob = this.#blobScanner(depth);
@@ -59,13 +80,25 @@ export class SourceScanner {
     };
   }
 
-  #scanStream(source: ByteSource, head: Uint8Array, record: string | undefined, isZipToo: boolean, onBlob: OnBlob): void {
+  #scanStream(
+    source: ByteSource,
+    head: Uint8Array,
+    record: string | undefined,
+    isZipToo: boolean,
+    onBlob: OnBlob,
+  ): void {
     const region = { source, start: 0, end: source.byteLength, record };
     const expected = hasProtocol(head) || (record !== undefined && PICKLE_NAME.test(record));
     const foreign = expected ? undefined : sniff(head, source.byteLength);
     const count = foreign && foreign.kind !== 'onnx' ? 0 : scanPickles(region, this.#findings, expected, onBlob);
     if (count > 0) {
-      if (isZipToo) this.#findings.add({ kind: 'hidden-pickle', severity: 'warning', message: 'a pickle stands before the zip: readers differ about what the file is', ...named(record) });
+      if (isZipToo)
+        this.#findings.add({
+          kind: 'hidden-pickle',
+          severity: 'warning',
+          message: 'a pickle stands before the zip: readers differ about what the file is',
+          ...named(record),
+        });
       return;
     }
     if (isZipToo || record !== undefined) return;
@@ -80,7 +113,12 @@ export class SourceScanner {
       const inner = record === undefined ? name : `${record} > ${name}`;
       const bytes = new Section(source, byteOffset, byteLength);
       // Pickles and raw numbers take turns in these two.
-      if (name === 'storages' || name === 'tensors') carvePickles({ source: bytes, start: 0, end: byteLength, record: inner }, this.#findings, this.#blobScanner(depth));
+      if (name === 'storages' || name === 'tensors')
+        carvePickles(
+          { source: bytes, start: 0, end: byteLength, record: inner },
+          this.#findings,
+          this.#blobScanner(depth),
+        );
       else this.scan(bytes, inner, depth + 1);
     }
   }
@@ -111,21 +149,31 @@ export class SourceScanner {
   }
 
   #tellOddities(source: ByteSource, map: ZipMap, record: string | undefined): void {
-    const tell = (kind: string, message: string, name?: string, severity: 'warning' | 'note' = 'warning'): void => this.#findings.add({ kind, severity, message, ...named(joined(record, name)) });
+    const tell = (kind: string, message: string, name?: string, severity: 'warning' | 'note' = 'warning'): void =>
+      this.#findings.add({ kind, severity, message, ...named(joined(record, name)) });
     if (map.prefixBytes > 0) tell('prefix-data', `${map.prefixBytes} bytes stand before the zip`);
     if (map.trailingBytes > 0) tell('trailing-data', `${map.trailingBytes} bytes follow the zip`);
     if (!map.whole) tell('unreadable', 'the directory of the zip breaks off');
     const seen = new Set<string>();
     for (const { name, localName, encrypted, dataOffset, storedLength } of map.entries) {
-      if (seen.has(name)) tell('duplicate-record', 'the zip has this name twice: readers differ about which one counts', name);
+      if (seen.has(name))
+        tell('duplicate-record', 'the zip has this name twice: readers differ about which one counts', name);
       seen.add(name);
-      if (/^(?:[/\\]|[a-zA-Z]:)|(?:^|[/\\])\.\.(?:[/\\]|$)|\0/.test(name)) tell('unsafe-name', 'the name leads out of the folder it is unpacked in', name);
+      if (/^(?:[/\\]|[a-zA-Z]:)|(?:^|[/\\])\.\.(?:[/\\]|$)|\0/.test(name))
+        tell('unsafe-name', 'the name leads out of the folder it is unpacked in', name);
       if (dataOffset < 0) tell('name-mismatch', 'the directory names a record where none begins', name);
-      else if (localName !== name) tell('name-mismatch', `the record calls itself "${(localName ?? '').slice(0, 200)}", the directory otherwise`, name);
-      if (dataOffset >= 0 && dataOffset + storedLength > source.byteLength) tell('size-mismatch', 'the record goes beyond the end of the file', name);
+      else if (localName !== name)
+        tell(
+          'name-mismatch',
+          `the record calls itself "${(localName ?? '').slice(0, 200)}", the directory otherwise`,
+          name,
+        );
+      if (dataOffset >= 0 && dataOffset + storedLength > source.byteLength)
+        tell('size-mismatch', 'the record goes beyond the end of the file', name);
       if (encrypted) tell('encrypted', 'the record is encrypted and was not looked into', name);
     }
-    if (map.entries.some(({ name }) => name.endsWith('.data/extern_modules'))) tell('python-code', 'the file is a torch.package: it carries Python code that loading runs');
+    if (map.entries.some(({ name }) => name.endsWith('.data/extern_modules')))
+      tell('python-code', 'the file is a torch.package: it carries Python code that loading runs');
   }
 
   #scanEntry(source: ByteSource, entry: ZipEntry, record: string | undefined, depth: number): void {
@@ -148,16 +196,32 @@ export class SourceScanner {
     const before = this.#findings.pickles;
     const expected = PICKLE_NAME.test(name);
     if (isZip(head) || isNpy(head)) this.scan(bytes, name, depth + 1);
-    else scanPickles({ source: bytes, start: 0, end: bytes.byteLength, record: name }, this.#findings, expected, this.#blobScanner(depth));
+    else
+      scanPickles(
+        { source: bytes, start: 0, end: bytes.byteLength, record: name },
+        this.#findings,
+        expected,
+        this.#blobScanner(depth),
+      );
     if (!expected && !isNpy(head) && this.#findings.pickles > before) {
-      this.#findings.add({ kind: 'hidden-pickle', severity: 'note', message: 'the record holds a pickle although it is not named like one', record: name });
+      this.#findings.add({
+        kind: 'hidden-pickle',
+        severity: 'note',
+        message: 'the record holds a pickle although it is not named like one',
+        record: name,
+      });
     }
   }
 
   #inflated(stored: ByteSource, { byteLength }: ZipEntry, name: string): ByteSource | undefined {
     const room = MAX_INFLATED_BYTES - this.#inflatedBytes;
     if (byteLength > room) {
-      this.#findings.add({ kind: 'unreadable', severity: 'warning', message: `inflates to ${byteLength} bytes and was not looked into`, record: name });
+      this.#findings.add({
+        kind: 'unreadable',
+        severity: 'warning',
+        message: `inflates to ${byteLength} bytes and was not looked into`,
+        record: name,
+      });
       return undefined;
     }
     try {
@@ -165,7 +229,12 @@ export class SourceScanner {
       this.#inflatedBytes += bytes.length;
       return new MemorySource(bytes);
     } catch (error) {
-      this.#findings.add({ kind: 'unreadable', severity: 'warning', message: `cannot be inflated: ${(error as Error).message}`, record: name });
+      this.#findings.add({
+        kind: 'unreadable',
+        severity: 'warning',
+        message: `cannot be inflated: ${(error as Error).message}`,
+        record: name,
+      });
       return undefined;
     }
   }
@@ -174,7 +243,12 @@ export class SourceScanner {
     if (crc32 === 0) return;
     const computed = native({}, (addon) => addon.crc32(bytes.read(0, bytes.byteLength), 0));
     if (computed === crc32) return;
-    this.#findings.add({ kind: 'crc-mismatch', severity: 'warning', message: 'the pickle differs from its checksum: readers that check it see another file than those that do not', record });
+    this.#findings.add({
+      kind: 'crc-mismatch',
+      severity: 'warning',
+      message: 'the pickle differs from its checksum: readers that check it see another file than those that do not',
+      record,
+    });
   }
 
   /** Records between records, which no directory lists. */
@@ -183,14 +257,24 @@ export class SourceScanner {
     if (end - start < 30) return;
     for (const header of localHeaders(source, start, end)) {
       const name = joined(record, withoutFolder(header.name)) as string;
-      this.#findings.add({ kind: 'unlisted-record', severity: 'warning', message: 'stands in the file, but not in the directory of the zip', record: name });
+      this.#findings.add({
+        kind: 'unlisted-record',
+        severity: 'warning',
+        message: 'stands in the file, but not in the directory of the zip',
+        record: name,
+      });
       this.#scanRecord(new Section(source, header.dataOffset, Math.max(0, end - header.dataOffset)), name, depth);
     }
   }
 
   /** A zip without its directory: what its local headers lead to. */
   #scanTornZip(source: ByteSource, record: string | undefined, onBlob: OnBlob): void {
-    this.#findings.add({ kind: 'unreadable', severity: 'warning', message: 'the zip has no directory: it is cut short or damaged', ...named(record) });
+    this.#findings.add({
+      kind: 'unreadable',
+      severity: 'warning',
+      message: 'the zip has no directory: it is cut short or damaged',
+      ...named(record),
+    });
     for (const { name, dataOffset, method } of localHeaders(source, 0, source.byteLength)) {
       if (method !== STORED || dataOffset >= source.byteLength) continue;
       const inner = joined(record, withoutFolder(name));

@@ -75,7 +75,10 @@ async function scanOne(source: CheckpointSource, { allow = [], signal }: ScanOpt
     }
   } catch (error) {
     if (!isCheckpointError(error) || NO_INPUT.has(error.code)) throw error;
-    const place = { ...(error.record === undefined ? {} : { record: error.record }), ...(error.byteOffset === undefined ? {} : { byteOffset: error.byteOffset }) };
+    const place = {
+      ...(error.record === undefined ? {} : { record: error.record }),
+      ...(error.byteOffset === undefined ? {} : { byteOffset: error.byteOffset }),
+    };
     findings.add({ kind: 'unreadable', severity: 'warning', message: error.message, ...place });
   }
   const { verdict, globals } = findings;
@@ -118,7 +121,12 @@ async function scanQuietly(path: string, options: ScanOptions): Promise<ScanRepo
     return await scanOne(path, options);
   } catch (error) {
     if (!isCheckpointError(error)) throw error;
-    return { verdict: 'unknown', safe: false, globals: [], findings: [{ kind: 'unopened', severity: 'warning', message: error.message }] };
+    return {
+      verdict: 'unknown',
+      safe: false,
+      globals: [],
+      findings: [{ kind: 'unopened', severity: 'warning', message: error.message }],
+    };
   }
 }
 

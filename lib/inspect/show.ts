@@ -48,9 +48,21 @@ export async function show(source: CheckpointSource, path: string, options: Show
       const isFloat = typeof value === 'number' && Number.isInteger(value) && isFloatAt(checkpoint, path);
       return { path, kind: summarise(value, isFloat).kind, text: repr(isFloat ? pyFloat(value) : value) };
     }
-    const numbers = statistics ? await statisticsOf(await atHand(valuesOf(value)), { signal: options.signal, onProgress: options.onProgress, ...(bins === undefined ? {} : { bins }) }) : undefined;
+    const numbers = statistics
+      ? await statisticsOf(await atHand(valuesOf(value)), {
+          signal: options.signal,
+          onProgress: options.onProgress,
+          ...(bins === undefined ? {} : { bins }),
+        })
+      : undefined;
     const text = repr(await printed(value));
-    return { path, kind: 'tensor', text, tensor: factsOf(path, value, undefined), ...(numbers ? { statistics: numbers } : {}) };
+    return {
+      path,
+      kind: 'tensor',
+      text,
+      tensor: factsOf(path, value, undefined),
+      ...(numbers ? { statistics: numbers } : {}),
+    };
   } finally {
     checkpoint.close();
   }

@@ -46,7 +46,13 @@ export async function statisticsOf(tensor: Tensor, options: StatisticsOptions = 
   const { nan, inf, zeros, count, min, max, mean } = moments;
   const counts = { numel, nan, inf, zeros };
   if (count === 0) return counts;
-  const facts = { ...counts, min, max, mean, ...(count > 1 ? { std: Math.sqrt(Math.max(0, moments.squares) / (count - 1)) } : {}) };
+  const facts = {
+    ...counts,
+    min,
+    max,
+    mean,
+    ...(count > 1 ? { std: Math.sqrt(Math.max(0, moments.squares) / (count - 1)) } : {}),
+  };
   if (bins < 1 || min === max) return facts;
   const rows = histogramRows(dtype, min, max, bins);
   const filled = new Float64Array(rows);
@@ -114,7 +120,12 @@ class Moments {
   }
 }
 
-async function eachPiece(tensor: Tensor, stage: string, options: StatisticsOptions, visit: (values: ArrayLike<number>) => void): Promise<void> {
+async function eachPiece(
+  tensor: Tensor,
+  stage: string,
+  options: StatisticsOptions,
+  visit: (values: ArrayLike<number>) => void,
+): Promise<void> {
   const { dtype, numel, nbytes } = tensor;
   if (numel === 0) return;
   let pieces = 0;
@@ -145,5 +156,7 @@ function numbersIn(dtype: DType, bytes: Uint8Array, numel: number): ArrayLike<nu
   if (dtype === DType.qint8) return new Int8Array(buffer, byteOffset, numel);
   if (!dtype.array) return bytes;
   const array: TypedArray = new dtype.array(buffer, byteOffset, numel);
-  return array instanceof BigInt64Array || array instanceof BigUint64Array ? Float64Array.from(array as BigInt64Array, Number) : array;
+  return array instanceof BigInt64Array || array instanceof BigUint64Array
+    ? Float64Array.from(array as BigInt64Array, Number)
+    : array;
 }

@@ -28,7 +28,11 @@ export function storageRoots(checkpoint: Checkpoint): (storage: Storage) => Root
   const roots = new Map<Storage, RootPlace>();
   let top: (typeof placed)[number] | undefined;
   for (const next of placed) {
-    const isPart = top && next.memory === top.memory && next.start + next.storage.nbytes <= top.start + top.storage.nbytes && next.storage.nbytes > 0;
+    const isPart =
+      top &&
+      next.memory === top.memory &&
+      next.start + next.storage.nbytes <= top.start + top.storage.nbytes &&
+      next.storage.nbytes > 0;
     if (isPart && top) roots.set(next.storage, { root: top.storage, byteOffset: next.start - top.start });
     else top = next;
   }
@@ -48,7 +52,9 @@ function storagesOf(checkpoint: Checkpoint): Set<Storage> {
 function placeOf(storage: Storage): { memory: unknown; start: number } | undefined {
   try {
     const span = storage.span();
-    return span instanceof Uint8Array ? { memory: span.buffer, start: span.byteOffset } : { memory: span[0], start: span[1] };
+    return span instanceof Uint8Array
+      ? { memory: span.buffer, start: span.byteOffset }
+      : { memory: span[0], start: span[1] };
   } catch (error) {
     if (isCheckpointError(error)) return undefined;
     throw error;

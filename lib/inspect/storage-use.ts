@@ -66,7 +66,9 @@ export class StorageUse {
   readonly #rootOf: (storage: Storage) => { root: Storage; byteOffset: number };
 
   /** `rootOf` finds the storage that another one is a part of, where a format has such parts. */
-  constructor(rootOf: (storage: Storage) => { root: Storage; byteOffset: number } = (root) => ({ root, byteOffset: 0 })) {
+  constructor(
+    rootOf: (storage: Storage) => { root: Storage; byteOffset: number } = (root) => ({ root, byteOffset: 0 }),
+  ) {
     this.#rootOf = rootOf;
   }
 
@@ -81,7 +83,9 @@ export class StorageUse {
         use.paths.push(path);
       }
       const window = windowOf(part, i === 0);
-      use.windows.push(byteOffset === 0 ? window : { ...window, start: window.start + byteOffset, end: window.end + byteOffset });
+      use.windows.push(
+        byteOffset === 0 ? window : { ...window, start: window.start + byteOffset, end: window.end + byteOffset },
+      );
     }
     return first;
   }
@@ -100,7 +104,8 @@ export class StorageUse {
   /** Paths over one storage, for every storage that has several; empty storages alias nothing. */
   get aliases(): string[][] {
     const groups: string[][] = [];
-    for (const [storage, { paths }] of this.#uses) if (paths.length > 1 && storage.nbytes > 0) groups.push([...new Set(paths)]);
+    for (const [storage, { paths }] of this.#uses)
+      if (paths.length > 1 && storage.nbytes > 0) groups.push([...new Set(paths)]);
     return groups.filter(({ length }) => length > 1);
   }
 

@@ -11,10 +11,10 @@ import {
   PyGlobal,
   PyObject,
   type PyValue,
+  pyFloat,
   QScheme,
   Size,
   Tuple,
-  pyFloat,
 } from '../pickle/values';
 import { repr } from '../repr';
 import { Storage } from '../tensor/storage';
@@ -68,19 +68,24 @@ function kindOf(value: PyValue, isFloat: boolean): string {
 function textOf(value: PyValue, isFloat: boolean): string {
   if (typeof value === 'number') return isFloat ? repr(pyFloat(value)) : repr(value);
   if (typeof value === 'bigint') return clip(String(value));
-  if (typeof value === 'string') return value.length > MAX_TEXT ? `${repr(wellFormed(value.slice(0, MAX_TEXT)))}...` : repr(value);
+  if (typeof value === 'string')
+    return value.length > MAX_TEXT ? `${repr(wellFormed(value.slice(0, MAX_TEXT)))}...` : repr(value);
   if (value === null || value === undefined || typeof value === 'boolean') return repr(value);
   if (isTensor(value)) return `<tensor of ${value.dtype}>`;
-  if (value instanceof Uint8Array) return value.length > MAX_TEXT ? `${repr(value.slice(0, MAX_TEXT))}...` : repr(value);
+  if (value instanceof Uint8Array)
+    return value.length > MAX_TEXT ? `${repr(value.slice(0, MAX_TEXT))}...` : repr(value);
   if (isFlat(value)) return flatText(value);
-  if (Array.isArray(value)) return counted(value instanceof Tuple ? 'tuple' : 'list', value.length, value instanceof Tuple ? '()' : '[]');
-  if (value instanceof Map) return counted(value.constructor.name === 'Map' ? 'dict' : value.constructor.name, value.size, '{}');
+  if (Array.isArray(value))
+    return counted(value instanceof Tuple ? 'tuple' : 'list', value.length, value instanceof Tuple ? '()' : '[]');
+  if (value instanceof Map)
+    return counted(value.constructor.name === 'Map' ? 'dict' : value.constructor.name, value.size, '{}');
   if (value instanceof Set) return counted('set', value.size, 'set()');
   if (value instanceof NdArray) return `<array of ${clip(value.dtype)} [${value.shape.join(', ')}]>`;
   if (value instanceof Storage) return `<storage of ${value.dtype}, ${value.nbytes} bytes>`;
   if (value instanceof PyObject) return clip(`<${value.global} object>`);
   if (value instanceof PyGlobal) return clip(`<class '${value.global}'>`);
-  if (value instanceof NumpyScalar || value instanceof Complex || value instanceof DType || value instanceof Device) return clip(repr(value));
+  if (value instanceof NumpyScalar || value instanceof Complex || value instanceof DType || value instanceof Device)
+    return clip(repr(value));
   if (value instanceof Layout || value instanceof QScheme) return repr(value);
   return `<${clip(value.constructor?.name ?? 'object')} object>`;
 }

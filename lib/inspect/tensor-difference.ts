@@ -16,7 +16,12 @@ export interface TensorDifference extends Partial<ElementDifference> {
 }
 
 /** Undefined when they are equal. */
-export async function tensorDifference(a: AnyTensor, b: AnyTensor, tolerance: Tolerance, signal?: AbortSignal): Promise<TensorDifference | undefined> {
+export async function tensorDifference(
+  a: AnyTensor,
+  b: AnyTensor,
+  tolerance: Tolerance,
+  signal?: AbortSignal,
+): Promise<TensorDifference | undefined> {
   if (a.dtype !== b.dtype) return { reason: 'dtype', a: a.dtype.name, b: b.dtype.name };
   const [shapeA, shapeB] = [shapeText(a), shapeText(b)];
   if (shapeA !== shapeB) return { reason: 'shape', a: shapeA, b: shapeB };

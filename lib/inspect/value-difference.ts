@@ -25,7 +25,8 @@ export function identityOf({ value, isFloat }: Leaf): string {
   }
   if (value === null || value === undefined) return 'None';
   if (value instanceof Uint8Array) return `${summarise(value).kind} ${digest(value)}`;
-  if (value instanceof NdArray) return `ndarray ${value.dtype.replace('>', '<')} ${value.shape.join()} ${value.objects ? '' : digest(value.toBytes())}`;
+  if (value instanceof NdArray)
+    return `ndarray ${value.dtype.replace('>', '<')} ${value.shape.join()} ${value.objects ? '' : digest(value.toBytes())}`;
   if (value instanceof NumpyScalar) return `scalar ${value.dtype.replace('>', '<')} ${String(value.item())}`;
   if (value instanceof Storage) return `storage ${value.dtype} ${value.nbytes}`;
   if (value instanceof Map) return 'dict';

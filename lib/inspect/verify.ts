@@ -27,7 +27,15 @@ export interface FileVerifyReport extends VerifyReport {
 
 /** Failures of opening that answer the question: the file is damaged. Others (no such file, no checkpoint) do not. */
 export const DAMAGE_CODES: ReadonlySet<ErrorCode> = new Set([
-  'TRUNCATED', 'EMPTY_FILE', 'ZIP_CORRUPT', 'LEGACY_CORRUPT', 'SAFETENSORS_CORRUPT', 'PICKLE_CORRUPT', 'TENSOR_CORRUPT', 'CRC_MISMATCH', 'CHANGED',
+  'TRUNCATED',
+  'EMPTY_FILE',
+  'ZIP_CORRUPT',
+  'LEGACY_CORRUPT',
+  'SAFETENSORS_CORRUPT',
+  'PICKLE_CORRUPT',
+  'TENSOR_CORRUPT',
+  'CRC_MISMATCH',
+  'CHANGED',
 ]);
 
 /**
@@ -42,12 +50,22 @@ export async function verify(source: CheckpointSource, options: FileVerifyOption
     await using checkpoint = await open(source, { ...reading, io: 'read', unsafeGlobals: 'inert' });
     const report = await checkpoint.verify({ ...reading, ...(threads === undefined ? {} : { threads }) });
     const damaged = [...report.damaged, ...(expected ? await compareWithManifest(checkpoint, expected, signal) : [])];
-    if (writeManifest !== undefined && damaged.length === 0) await write(writeManifest, `${JSON.stringify(await manifestOf(checkpoint, signal), undefined, 1)}\n`);
-    return { ok: damaged.length === 0, records: report.records, damaged, ...(expected ? { manifestTensors: expected.tensors.length } : {}) };
+    if (writeManifest !== undefined && damaged.length === 0)
+      await write(writeManifest, `${JSON.stringify(await manifestOf(checkpoint, signal), undefined, 1)}\n`);
+    return {
+      ok: damaged.length === 0,
+      records: report.records,
+      damaged,
+      ...(expected ? { manifestTensors: expected.tensors.length } : {}),
+    };
   } catch (error) {
     if (!isCheckpointError(error) || !DAMAGE_CODES.has(error.code)) throw error;
     const record = error.record ?? '';
-    return { ok: false, records: record === '' ? [] : [{ name: record, status: 'corrupt' }], damaged: [{ record, reason: error.message }] };
+    return {
+      ok: false,
+      records: record === '' ? [] : [{ name: record, status: 'corrupt' }],
+      damaged: [{ record, reason: error.message }],
+    };
   }
 }
 

@@ -47,7 +47,11 @@ const MAX_DIRECTORY_BYTES = 2 ** 30;
 export function mapZip(source: ByteSource): ZipMap | undefined {
   const tailStart = Math.max(0, source.byteLength - END_BYTES - MAX_COMMENT_BYTES - LOCATOR_BYTES - END64_BYTES);
   const tail = asBuffer(source.read(tailStart, source.byteLength - tailStart));
-  for (let at = tail.lastIndexOf('PK\x05\x06', undefined, 'latin1'); at >= 0; at = at === 0 ? -1 : tail.lastIndexOf('PK\x05\x06', at - 1, 'latin1')) {
+  for (
+    let at = tail.lastIndexOf('PK\x05\x06', undefined, 'latin1');
+    at >= 0;
+    at = at === 0 ? -1 : tail.lastIndexOf('PK\x05\x06', at - 1, 'latin1')
+  ) {
     if (at + END_BYTES > tail.length) continue;
     const map = mapFromEnd(source, tail, tailStart, at);
     if (map) return map;
@@ -101,7 +105,12 @@ function readEntries(source: ByteSource, directory: Buffer, prefixBytes: number)
     const end = at + ENTRY_BYTES + nameLength + extraLength + directory.readUInt16LE(at + 32);
     if (end > directory.length) break;
     const extra = directory.subarray(at + ENTRY_BYTES + nameLength, at + ENTRY_BYTES + nameLength + extraLength);
-    const [byteLength, storedLength, offset] = wideFields(extra, directory.readUInt32LE(at + 24), directory.readUInt32LE(at + 20), directory.readUInt32LE(at + 42));
+    const [byteLength, storedLength, offset] = wideFields(
+      extra,
+      directory.readUInt32LE(at + 24),
+      directory.readUInt32LE(at + 20),
+      directory.readUInt32LE(at + 42),
+    );
     const headerOffset = offset + prefixBytes;
     entries.push({
       name: directory.toString('utf8', at + ENTRY_BYTES, at + ENTRY_BYTES + nameLength),
@@ -167,13 +176,23 @@ export function* localHeaders(source: ByteSource, start: number, end: number): G
   for (let at = start; at < stop; at += CARVE_PIECE_BYTES) {
     // Pieces overlap, so that a signature across two is found.
     const piece = asBuffer(source.read(at, Math.min(CARVE_PIECE_BYTES + 3, stop - at)));
-    for (let hit = piece.indexOf('PK\x03\x04', 0, 'latin1'); hit >= 0; hit = piece.indexOf('PK\x03\x04', hit + 4, 'latin1')) {
+    for (
+      let hit = piece.indexOf('PK\x03\x04', 0, 'latin1');
+      hit >= 0;
+      hit = piece.indexOf('PK\x03\x04', hit + 4, 'latin1')
+    ) {
       const headerOffset = at + hit;
       const { dataOffset, localName } = readLocal(source, headerOffset);
       if (localName === undefined || dataOffset > source.byteLength) continue;
       const header = asBuffer(source.read(headerOffset, LOCAL_BYTES));
       const stored = header.readUInt32LE(18);
-      yield { name: localName, headerOffset, dataOffset, method: header.readUInt16LE(8), storedLength: stored === SEE_ZIP64 ? 0 : stored };
+      yield {
+        name: localName,
+        headerOffset,
+        dataOffset,
+        method: header.readUInt16LE(8),
+        storedLength: stored === SEE_ZIP64 ? 0 : stored,
+      };
     }
   }
 }

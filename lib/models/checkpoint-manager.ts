@@ -29,7 +29,15 @@ export interface LoadLatestOptions extends LoadOptions {
 
 /** What a save that was cut short leaves: no sound checkpoint, as opposed to one that may not or cannot be used here. */
 const TORN: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  'EMPTY_FILE', 'TRUNCATED', 'CHANGED', 'NOT_A_CHECKPOINT', 'ZIP_CORRUPT', 'LEGACY_CORRUPT', 'PICKLE_CORRUPT', 'TENSOR_CORRUPT', 'CRC_MISMATCH',
+  'EMPTY_FILE',
+  'TRUNCATED',
+  'CHANGED',
+  'NOT_A_CHECKPOINT',
+  'ZIP_CORRUPT',
+  'LEGACY_CORRUPT',
+  'PICKLE_CORRUPT',
+  'TENSOR_CORRUPT',
+  'CRC_MISMATCH',
 ]);
 
 /** A claim on a name that is older than any save takes was left by a process that died. */
@@ -54,8 +62,10 @@ export class CheckpointManager {
   constructor(dir: string, options: CheckpointManagerOptions = {}) {
     const { prefix = 'checkpoint', keep, now = () => new Date() } = options;
     if (typeof dir !== 'string' || dir === '') throw new TypeError('CheckpointManager needs the path of a folder');
-    if (typeof prefix !== 'string' || prefix === '' || /[/\\\0]/.test(prefix) || prefix.startsWith('.')) throw new RangeError(`prefix '${prefix}' cannot begin the name of a file`);
-    if (keep !== undefined && (!Number.isInteger(keep) || keep < 1)) throw new RangeError(`keep ${keep} is not a positive integer`);
+    if (typeof prefix !== 'string' || prefix === '' || /[/\\\0]/.test(prefix) || prefix.startsWith('.'))
+      throw new RangeError(`prefix '${prefix}' cannot begin the name of a file`);
+    if (keep !== undefined && (!Number.isInteger(keep) || keep < 1))
+      throw new RangeError(`keep ${keep} is not a positive integer`);
     this.dir = dir;
     this.prefix = prefix;
     this.keep = keep;
@@ -105,11 +115,20 @@ export class CheckpointManager {
         if (isCheckpointError(error) && error.code === 'NOT_FOUND') continue;
         if (!isTorn(error)) throw error;
         newest ??= error;
-        process.emitWarning(`${path} is damaged and is passed over: ${error.message}`, { code: 'TORCH_CHECKPOINT_DAMAGED' });
+        process.emitWarning(`${path} is damaged and is passed over: ${error.message}`, {
+          code: 'TORCH_CHECKPOINT_DAMAGED',
+        });
       }
     }
-    if (newest) throw new CheckpointError(newest.code, `none of the checkpoints ${this.prefix}_*.pth is whole; the newest: ${newest.message}`, { path: this.dir, cause: newest });
-    throw new CheckpointError('NOT_FOUND', `there is no checkpoint ${this.prefix}_*.pth in the folder`, { path: this.dir });
+    if (newest)
+      throw new CheckpointError(
+        newest.code,
+        `none of the checkpoints ${this.prefix}_*.pth is whole; the newest: ${newest.message}`,
+        { path: this.dir, cause: newest },
+      );
+    throw new CheckpointError('NOT_FOUND', `there is no checkpoint ${this.prefix}_*.pth in the folder`, {
+      path: this.dir,
+    });
   }
 
   async #entries(): Promise<Entry[]> {
@@ -117,7 +136,8 @@ export class CheckpointManager {
     const entries: Entry[] = [];
     for (const file of await filesIn(this.dir)) {
       const match = pattern.exec(file);
-      if (match) entries.push({ path: join(this.dir, file), order: `${match[1]}_${(match[2] ?? '').padStart(12, '0')}` });
+      if (match)
+        entries.push({ path: join(this.dir, file), order: `${match[1]}_${(match[2] ?? '').padStart(12, '0')}` });
     }
     return entries.sort((a, b) => (a.order < b.order ? -1 : 1));
   }
@@ -133,7 +153,10 @@ export class CheckpointManager {
         await (await openFile(claim, 'wx')).close();
       } catch (error) {
         if (codeOf(error) === 'EEXIST') continue;
-        throw new CheckpointError('WRITE_FAILED', `the folder cannot be written to: ${(error as Error).message}`, { path: this.dir, cause: error });
+        throw new CheckpointError('WRITE_FAILED', `the folder cannot be written to: ${(error as Error).message}`, {
+          path: this.dir,
+          cause: error,
+        });
       }
       const release = (): Promise<void> => unlink(claim).catch(() => undefined);
       const path = join(this.dir, name);
@@ -141,7 +164,9 @@ export class CheckpointManager {
       if (!(await exists(path))) return { path, release };
       await release();
     }
-    throw new CheckpointError('WRITE_FAILED', `more than ${MAX_SAVES_PER_SECOND} checkpoints in one second`, { path: this.dir });
+    throw new CheckpointError('WRITE_FAILED', `more than ${MAX_SAVES_PER_SECOND} checkpoints in one second`, {
+      path: this.dir,
+    });
   }
 
   /** One more than the highest number in use in this second: names freed by pruning would sort before it. */
@@ -204,7 +229,10 @@ async function filesIn(dir: string): Promise<string[]> {
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return [];
     const code = codeOf(error) === 'EACCES' || codeOf(error) === 'EPERM' ? 'ACCESS_DENIED' : 'IO';
-    throw new CheckpointError(code, `the folder cannot be listed: ${(error as Error).message}`, { path: dir, cause: error });
+    throw new CheckpointError(code, `the folder cannot be listed: ${(error as Error).message}`, {
+      path: dir,
+      cause: error,
+    });
   }
 }
 
@@ -212,13 +240,19 @@ async function removeStaleClaims(dir: string): Promise<void> {
   for (const name of await filesIn(dir)) {
     if (!name.startsWith(CLAIM_PREFIX)) continue;
     const claim = join(dir, name);
-    const age = await stat(claim).then(({ mtimeMs }) => Date.now() - mtimeMs, () => 0);
+    const age = await stat(claim).then(
+      ({ mtimeMs }) => Date.now() - mtimeMs,
+      () => 0,
+    );
     if (age > STALE_CLAIM_MS) await unlink(claim).catch(() => undefined);
   }
 }
 
 function exists(path: string): Promise<boolean> {
-  return stat(path).then(() => true, () => false);
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 function codeOf(error: unknown): string | undefined {

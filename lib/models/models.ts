@@ -53,8 +53,14 @@ export interface LoadedModel {
  */
 export async function saveModel(dir: string, parts: SaveModelParts): Promise<string> {
   const { model, optimizer, scheduler, epoch, extraInfo, now, ...options } = parts;
-  if (typeof model !== 'object' || model === null) throw new TypeError('saveModel needs a model with stateDict(), or a state dict');
-  const checkpoint = new Map<string, unknown>([['model_state_dict', model instanceof Map ? model : model instanceof PyObject ? stateDict(model) : model.stateDict()]]);
+  if (typeof model !== 'object' || model === null)
+    throw new TypeError('saveModel needs a model with stateDict(), or a state dict');
+  const checkpoint = new Map<string, unknown>([
+    [
+      'model_state_dict',
+      model instanceof Map ? model : model instanceof PyObject ? stateDict(model) : model.stateDict(),
+    ],
+  ]);
   if (optimizer) checkpoint.set('optimizer_state_dict', optimizer.stateDict());
   if (scheduler) checkpoint.set('scheduler_state_dict', scheduler.stateDict());
   if (epoch !== undefined) checkpoint.set('epoch', epoch);
@@ -68,10 +74,19 @@ export async function saveModel(dir: string, parts: SaveModelParts): Promise<str
  */
 export async function loadModel(dir: string, parts: LoadModelParts = {}): Promise<LoadedModel> {
   const { model, optimizer, scheduler, ...options } = parts;
-  const isFile = await stat(dir).then((entry) => entry.isFile(), () => false);
-  const { path, value } = isFile ? { path: dir, value: await load(dir, options) } : await new CheckpointManager(dir).loadLatestWithPath(options);
+  const isFile = await stat(dir).then(
+    (entry) => entry.isFile(),
+    () => false,
+  );
+  const { path, value } = isFile
+    ? { path: dir, value: await load(dir, options) }
+    : await new CheckpointManager(dir).loadLatestWithPath(options);
   const checkpoint = asMap(value, path);
-  const targets = [['model_state_dict', model], ['optimizer_state_dict', optimizer], ['scheduler_state_dict', scheduler]] as const;
+  const targets = [
+    ['model_state_dict', model],
+    ['optimizer_state_dict', optimizer],
+    ['scheduler_state_dict', scheduler],
+  ] as const;
   // Looked for before anything is changed.
   const states = targets.map(([key, target]) => (target ? stateOf(checkpoint, key, path) : undefined));
   for (const [i, [, target]] of targets.entries()) {
@@ -79,12 +94,18 @@ export async function loadModel(dir: string, parts: LoadModelParts = {}): Promis
     else target?.loadStateDict(states[i] as never);
   }
   const epoch = checkpoint.get('epoch');
-  return { path, epoch: typeof epoch === 'number' ? epoch : undefined, extraInfo: checkpoint.get('extra_info'), checkpoint };
+  return {
+    path,
+    epoch: typeof epoch === 'number' ? epoch : undefined,
+    extraInfo: checkpoint.get('extra_info'),
+    checkpoint,
+  };
 }
 
 function asMap(value: PyValue, path: string): Map<string, PyValue> {
   if (value instanceof Map) return value as Map<string, PyValue>;
-  const prototype = typeof value === 'object' && value !== null ? (Object.getPrototypeOf(value) as object | null) : undefined;
+  const prototype =
+    typeof value === 'object' && value !== null ? (Object.getPrototypeOf(value) as object | null) : undefined;
   if (prototype === null) return new Map(Object.entries(value as Record<string, PyValue>));
   throw new CheckpointError('STATE_DICT', 'the file does not hold a dict', { path });
 }
@@ -94,5 +115,8 @@ function stateOf(checkpoint: Map<string, PyValue>, key: string, path: string): P
   const state = checkpoint.get(key);
   if (state !== undefined) return state;
   if (key === 'model_state_dict' && checkpoint instanceof OrderedDict) return checkpoint;
-  throw new CheckpointError('STATE_DICT', `there is no '${key}' in the file`, { path, hint: `it holds ${[...checkpoint.keys()].map((name) => `'${String(name)}'`).join(', ')}` });
+  throw new CheckpointError('STATE_DICT', `there is no '${key}' in the file`, {
+    path,
+    hint: `it holds ${[...checkpoint.keys()].map((name) => `'${String(name)}'`).join(', ')}`,
+  });
 }

@@ -1,10 +1,24 @@
 /** `torch.optim.Adadelta`: steps as long as the running root of earlier ones, over that of the gradients. */
+
+import { pyFloat } from '../pickle/values';
+import { repr } from '../repr';
 import type { Tensor } from '../tensor/tensor';
 import type { Arguments } from './arguments';
 import { fullLike } from './elements';
-import { type ImplementationOptions, type LearningRate, type Num, type OptimizerSpec, addMissing, atLeastZero, defaultsOf, newStep, num, oneLearningRate, refuse, tensorsFromNumbers } from './hyperparameters';
-import { pyFloat } from '../pickle/values';
-import { repr } from '../repr';
+import {
+  addMissing,
+  atLeastZero,
+  defaultsOf,
+  type ImplementationOptions,
+  type LearningRate,
+  type Num,
+  newStep,
+  num,
+  type OptimizerSpec,
+  oneLearningRate,
+  refuse,
+  tensorsFromNumbers,
+} from './hyperparameters';
 import { Optimizer, type OptimizerParams, type ParamGroup } from './optimizer';
 import { addProduct, addScaled, advance, beginUpdate, scale } from './update';
 
@@ -21,7 +35,14 @@ export interface AdadeltaOptions extends Omit<ImplementationOptions, 'fused'> {
 const SPEC: OptimizerSpec = {
   name: 'Adadelta',
   parameters: [
-    ['lr', pyFloat(1)], ['rho', 0.9], ['eps', 1e-6], ['weight_decay', 0], ['foreach', null], ['capturable', false], ['maximize', false], ['differentiable', false],
+    ['lr', pyFloat(1)],
+    ['rho', 0.9],
+    ['eps', 1e-6],
+    ['weight_decay', 0],
+    ['foreach', null],
+    ['capturable', false],
+    ['maximize', false],
+    ['differentiable', false],
   ],
   order: ['lr', 'rho', 'eps', 'weight_decay', 'maximize', 'capturable', 'foreach', 'differentiable'],
   checks: [
@@ -34,7 +55,12 @@ const SPEC: OptimizerSpec = {
     atLeastZero('eps', 'Invalid epsilon value'),
     atLeastZero('weight_decay', 'Invalid weight_decay value'),
   ],
-  added: [['foreach', null], ['maximize', false], ['differentiable', false], ['capturable', false]],
+  added: [
+    ['foreach', null],
+    ['maximize', false],
+    ['differentiable', false],
+    ['capturable', false],
+  ],
 };
 
 export class Adadelta extends Optimizer {

@@ -2,7 +2,20 @@
 import type { Tensor } from '../tensor/tensor';
 import type { Arguments } from './arguments';
 import { fullLike } from './elements';
-import { type ImplementationOptions, type LearningRate, type Num, type OptimizerSpec, addMissing, atLeastZero, defaultsOf, fusedAlone, newStep, num, oneLearningRate, tensorsFromNumbers } from './hyperparameters';
+import {
+  addMissing,
+  atLeastZero,
+  defaultsOf,
+  fusedAlone,
+  type ImplementationOptions,
+  type LearningRate,
+  type Num,
+  newStep,
+  num,
+  type OptimizerSpec,
+  oneLearningRate,
+  tensorsFromNumbers,
+} from './hyperparameters';
 import { Optimizer, type OptimizerParams, type ParamGroup, paramsIn } from './optimizer';
 import { addProduct, addQuotient, advance, beginUpdate } from './update';
 
@@ -19,10 +32,27 @@ export interface AdagradOptions extends Omit<ImplementationOptions, 'capturable'
 const SPEC: OptimizerSpec = {
   name: 'Adagrad',
   parameters: [
-    ['lr', 1e-2], ['lr_decay', 0], ['weight_decay', 0], ['initial_accumulator_value', 0], ['eps', 1e-10],
-    ['foreach', null], ['maximize', false], ['differentiable', false], ['fused', null],
+    ['lr', 1e-2],
+    ['lr_decay', 0],
+    ['weight_decay', 0],
+    ['initial_accumulator_value', 0],
+    ['eps', 1e-10],
+    ['foreach', null],
+    ['maximize', false],
+    ['differentiable', false],
+    ['fused', null],
   ],
-  order: ['lr', 'lr_decay', 'eps', 'weight_decay', 'initial_accumulator_value', 'foreach', 'maximize', 'differentiable', 'fused'],
+  order: [
+    'lr',
+    'lr_decay',
+    'eps',
+    'weight_decay',
+    'initial_accumulator_value',
+    'foreach',
+    'maximize',
+    'differentiable',
+    'fused',
+  ],
   checks: [
     oneLearningRate,
     atLeastZero('lr', 'Invalid learning rate'),
@@ -32,7 +62,12 @@ const SPEC: OptimizerSpec = {
     atLeastZero('eps', 'Invalid epsilon value'),
     fusedAlone,
   ],
-  added: [['foreach', null], ['maximize', false], ['differentiable', false], ['fused', null]],
+  added: [
+    ['foreach', null],
+    ['maximize', false],
+    ['differentiable', false],
+    ['fused', null],
+  ],
 };
 
 export class Adagrad extends Optimizer {

@@ -4,8 +4,22 @@ import { Tensor } from '../tensor/tensor';
 import { type Arguments, bind } from './arguments';
 import { fullLike } from './elements';
 import {
-  type ImplementationOptions, type LearningRate, type Num, type OptimizerSpec, addMissing, atLeastZero, betasBelowOne, defaultsOf, fusedAlone, newStep,
-  num, numberPair, oneLearningRate, pairOf, refuse, tensorsFromNumbers,
+  addMissing,
+  atLeastZero,
+  betasBelowOne,
+  defaultsOf,
+  fusedAlone,
+  type ImplementationOptions,
+  type LearningRate,
+  type Num,
+  newStep,
+  num,
+  numberPair,
+  type OptimizerSpec,
+  oneLearningRate,
+  pairOf,
+  refuse,
+  tensorsFromNumbers,
 } from './hyperparameters';
 import { float, tupleOf } from './numbers';
 import { Optimizer, type OptimizerParams, type ParamGroup, type ParamState } from './optimizer';
@@ -31,23 +45,49 @@ export interface AdamOptions extends AdamWOptions {
 function floatBetas(values: Map<string, PyValue>): void {
   const betas = pairOf(values, 'betas');
   const tensors = betas.filter((beta) => beta instanceof Tensor).length;
-  if (tensors === 1 || betas.some((beta) => beta instanceof PyInt)) refuse('betas must be either both floats or both Tensors');
+  if (tensors === 1 || betas.some((beta) => beta instanceof PyInt))
+    refuse('betas must be either both floats or both Tensors');
   for (const [i, beta] of betas.entries()) {
     if (!(beta instanceof Tensor)) continue;
-    if (!values.get('capturable') && values.get('foreach')) refuse(`betas[${i}] as a Tensor is not supported for capturable=False and foreach=True`);
+    if (!values.get('capturable') && values.get('foreach'))
+      refuse(`betas[${i}] as a Tensor is not supported for capturable=False and foreach=True`);
     if (beta.numel !== 1) refuse(`Tensor betas[${i}] must be 1-element`);
   }
-  values.set('betas', tupleOf(betas.map((beta) => (beta instanceof Tensor ? beta.squeeze() : typeof beta === 'number' ? float(beta) : beta))));
+  values.set(
+    'betas',
+    tupleOf(
+      betas.map((beta) => (beta instanceof Tensor ? beta.squeeze() : typeof beta === 'number' ? float(beta) : beta)),
+    ),
+  );
 }
 
 function spec(name: string, weightDecay: number, rest: OptimizerSpec['parameters']): OptimizerSpec {
   return {
     name,
-    parameters: [['lr', 1e-3], ['betas', tupleOf([0.9, 0.999])], ['eps', 1e-8], ['weight_decay', weightDecay], ['amsgrad', false], ...rest],
-    order: ['lr', 'betas', 'eps', 'weight_decay', 'amsgrad', 'maximize', 'foreach', 'capturable', 'differentiable', 'fused'],
+    parameters: [
+      ['lr', 1e-3],
+      ['betas', tupleOf([0.9, 0.999])],
+      ['eps', 1e-8],
+      ['weight_decay', weightDecay],
+      ['amsgrad', false],
+      ...rest,
+    ],
+    order: [
+      'lr',
+      'betas',
+      'eps',
+      'weight_decay',
+      'amsgrad',
+      'maximize',
+      'foreach',
+      'capturable',
+      'differentiable',
+      'fused',
+    ],
     checks: [
       (values) => {
-        if (values.get('lr') instanceof Tensor && values.get('foreach') && !values.get('capturable')) refuse('lr as a Tensor is not supported for capturable=False and foreach=True');
+        if (values.get('lr') instanceof Tensor && values.get('foreach') && !values.get('capturable'))
+          refuse('lr as a Tensor is not supported for capturable=False and foreach=True');
       },
       oneLearningRate,
       atLeastZero('lr', 'Invalid learning rate'),
@@ -57,12 +97,33 @@ function spec(name: string, weightDecay: number, rest: OptimizerSpec['parameters
       floatBetas as OptimizerSpec['checks'][number],
       fusedAlone,
     ],
-    added: [['amsgrad', false], ['maximize', false], ['foreach', null], ['capturable', false], ['differentiable', false], ['decoupled_weight_decay', false], ['fused', null]],
+    added: [
+      ['amsgrad', false],
+      ['maximize', false],
+      ['foreach', null],
+      ['capturable', false],
+      ['differentiable', false],
+      ['decoupled_weight_decay', false],
+      ['fused', null],
+    ],
   };
 }
 
-const IMPLEMENTATION: OptimizerSpec['parameters'] = [['maximize', false], ['foreach', null], ['capturable', false], ['differentiable', false], ['fused', null]];
-const ADAM = spec('Adam', 0, [['foreach', null], ['maximize', false], ['capturable', false], ['differentiable', false], ['fused', null], ['decoupled_weight_decay', false]]);
+const IMPLEMENTATION: OptimizerSpec['parameters'] = [
+  ['maximize', false],
+  ['foreach', null],
+  ['capturable', false],
+  ['differentiable', false],
+  ['fused', null],
+];
+const ADAM = spec('Adam', 0, [
+  ['foreach', null],
+  ['maximize', false],
+  ['capturable', false],
+  ['differentiable', false],
+  ['fused', null],
+  ['decoupled_weight_decay', false],
+]);
 const ADAM_W = spec('AdamW', 1e-2, IMPLEMENTATION);
 
 /** A parameter's state, begun where there is none. */
@@ -91,7 +152,13 @@ export class Adam extends Optimizer {
   protected override updateParam(param: Tensor, grad: Tensor, group: ParamGroup): void {
     const state = ready(this.stateOf(param), param, group);
     const [beta1, beta2] = numberPair(group, 'betas');
-    const update = beginUpdate(param, grad, state, group, group.get('decoupled_weight_decay') ? 'parameter' : 'gradient');
+    const update = beginUpdate(
+      param,
+      grad,
+      state,
+      group,
+      group.get('decoupled_weight_decay') ? 'parameter' : 'gradient',
+    );
     const { p, g, r, s } = update;
     const step = advance(state);
     const average = update.state('exp_avg');
@@ -120,7 +187,6 @@ export class Adam extends Optimizer {
 export class AdamW extends Adam {
   static override readonly global: string = 'torch.optim.adamw.AdamW';
 
-  // biome-ignore lint/complexity/noUselessConstructor: the options differ
   constructor(params: OptimizerParams, ...args: Arguments<AdamWOptions>) {
     super(params, ...args);
   }

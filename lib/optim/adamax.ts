@@ -3,7 +3,18 @@ import type { Tensor } from '../tensor/tensor';
 import type { Arguments } from './arguments';
 import { fullLike } from './elements';
 import {
-  type ImplementationOptions, type LearningRate, type Num, type OptimizerSpec, addMissing, atLeastZero, betasBelowOne, defaultsOf, newStep, num, numberPair, oneLearningRate,
+  addMissing,
+  atLeastZero,
+  betasBelowOne,
+  defaultsOf,
+  type ImplementationOptions,
+  type LearningRate,
+  type Num,
+  newStep,
+  num,
+  numberPair,
+  type OptimizerSpec,
+  oneLearningRate,
   tensorsFromNumbers,
 } from './hyperparameters';
 import { tupleOf } from './numbers';
@@ -23,7 +34,14 @@ export interface AdamaxOptions extends Omit<ImplementationOptions, 'fused'> {
 const SPEC: OptimizerSpec = {
   name: 'Adamax',
   parameters: [
-    ['lr', 2e-3], ['betas', tupleOf([0.9, 0.999])], ['eps', 1e-8], ['weight_decay', 0], ['foreach', null], ['maximize', false], ['differentiable', false], ['capturable', false],
+    ['lr', 2e-3],
+    ['betas', tupleOf([0.9, 0.999])],
+    ['eps', 1e-8],
+    ['weight_decay', 0],
+    ['foreach', null],
+    ['maximize', false],
+    ['differentiable', false],
+    ['capturable', false],
   ],
   checks: [
     oneLearningRate,
@@ -32,7 +50,12 @@ const SPEC: OptimizerSpec = {
     betasBelowOne,
     atLeastZero('weight_decay', 'Invalid weight_decay value'),
   ],
-  added: [['foreach', null], ['maximize', false], ['differentiable', false], ['capturable', false]],
+  added: [
+    ['foreach', null],
+    ['maximize', false],
+    ['differentiable', false],
+    ['capturable', false],
+  ],
 };
 
 export class Adamax extends Optimizer {
@@ -58,7 +81,8 @@ export class Adamax extends Optimizer {
     lerp(average, g, 1 - beta1, r, s);
     scale(largest, beta2, r, s);
     const eps = s(num(group, 'eps'));
-    for (let i = 0; i < largest.length; i++) largest[i] = Math.max(largest[i] as number, r(Math.abs(g[i] as number) + eps));
+    for (let i = 0; i < largest.length; i++)
+      largest[i] = Math.max(largest[i] as number, r(Math.abs(g[i] as number) + eps));
     addQuotient(p, average, largest, -num(group, 'lr') / (1 - beta1 ** step), r, s);
     update.commit();
   }

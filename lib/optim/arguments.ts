@@ -33,10 +33,13 @@ export function bind(signature: Signature, args: readonly unknown[]): Map<string
   const options = isOptions(args.at(-1)) ? (args.at(-1) as Record<string, unknown>) : {};
   const positional = isOptions(args.at(-1)) ? args.slice(0, -1) : args;
   if (positional.length > parameters.length) {
-    throw new TypeError(`${name}.__init__() takes from 2 to ${parameters.length + 2} positional arguments but ${positional.length + 2} were given`);
+    throw new TypeError(
+      `${name}.__init__() takes from 2 to ${parameters.length + 2} positional arguments but ${positional.length + 2} were given`,
+    );
   }
   const given = new Map<string, unknown>();
-  for (const [i, value] of positional.entries()) if (value !== undefined) given.set((parameters[i] as [string, unknown])[0], value);
+  for (const [i, value] of positional.entries())
+    if (value !== undefined) given.set((parameters[i] as [string, unknown])[0], value);
   for (const [option, value] of Object.entries(options)) {
     if (value === undefined) continue;
     const python = spellings[option] ?? pythonName(option);
@@ -49,7 +52,8 @@ export function bind(signature: Signature, args: readonly unknown[]): Map<string
   const bound = new Map<string, unknown>();
   for (const [parameter, fallback] of parameters) {
     const value = given.has(parameter) ? given.get(parameter) : fallback;
-    if (value === undefined) throw new TypeError(`${name}.__init__() missing 1 required positional argument: '${parameter}'`);
+    if (value === undefined)
+      throw new TypeError(`${name}.__init__() missing 1 required positional argument: '${parameter}'`);
     bound.set(parameter, value);
   }
   return bound;
@@ -58,7 +62,8 @@ export function bind(signature: Signature, args: readonly unknown[]): Map<string
 /** A number as `int` takes it; the text of `what` is PyTorch's. */
 export function demandInt(value: unknown, accept: (value: number) => boolean, what: string): number {
   const plain = value instanceof PyInt ? Number(value.value) : value;
-  if (plain instanceof PyFloat || typeof plain !== 'number' || !Number.isInteger(plain) || !accept(plain)) throw new RangeError(what);
+  if (plain instanceof PyFloat || typeof plain !== 'number' || !Number.isInteger(plain) || !accept(plain))
+    throw new RangeError(what);
   return plain;
 }
 

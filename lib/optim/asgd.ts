@@ -1,9 +1,21 @@
 /** `torch.optim.ASGD`: gradient descent that also keeps the average of its parameters. */
+
+import { pyFloat } from '../pickle/values';
 import type { Tensor } from '../tensor/tensor';
 import type { Arguments } from './arguments';
 import { fullLike, scalarTensor } from './elements';
-import { type ImplementationOptions, type LearningRate, type Num, type OptimizerSpec, addMissing, atLeastZero, defaultsOf, num, oneLearningRate, tensorsFromNumbers } from './hyperparameters';
-import { pyFloat } from '../pickle/values';
+import {
+  addMissing,
+  atLeastZero,
+  defaultsOf,
+  type ImplementationOptions,
+  type LearningRate,
+  type Num,
+  num,
+  type OptimizerSpec,
+  oneLearningRate,
+  tensorsFromNumbers,
+} from './hyperparameters';
 import { Optimizer, type OptimizerParams, type ParamGroup } from './optimizer';
 import { addScaled, advance, beginUpdate, scale } from './update';
 
@@ -22,11 +34,27 @@ export interface ASGDOptions extends Omit<ImplementationOptions, 'fused'> {
 const SPEC: OptimizerSpec = {
   name: 'ASGD',
   parameters: [
-    ['lr', 1e-2], ['lambd', 1e-4], ['alpha', 0.75], ['t0', pyFloat(1e6)], ['weight_decay', 0],
-    ['foreach', null], ['maximize', false], ['differentiable', false], ['capturable', false],
+    ['lr', 1e-2],
+    ['lambd', 1e-4],
+    ['alpha', 0.75],
+    ['t0', pyFloat(1e6)],
+    ['weight_decay', 0],
+    ['foreach', null],
+    ['maximize', false],
+    ['differentiable', false],
+    ['capturable', false],
   ],
-  checks: [oneLearningRate, atLeastZero('lr', 'Invalid learning rate'), atLeastZero('weight_decay', 'Invalid weight_decay value')],
-  added: [['foreach', null], ['maximize', false], ['differentiable', false], ['capturable', false]],
+  checks: [
+    oneLearningRate,
+    atLeastZero('lr', 'Invalid learning rate'),
+    atLeastZero('weight_decay', 'Invalid weight_decay value'),
+  ],
+  added: [
+    ['foreach', null],
+    ['maximize', false],
+    ['differentiable', false],
+    ['capturable', false],
+  ],
 };
 
 export class ASGD extends Optimizer {
@@ -58,7 +86,9 @@ export class ASGD extends Optimizer {
     scale(p, 1 - lambd * eta, r, s);
     addScaled(p, g, -eta, r, s);
     if (mu === 1) average.set(p);
-    else for (let i = 0; i < average.length; i++) average[i] = r((average[i] as number) + r(r((p[i] as number) - (average[i] as number)) * mu));
+    else
+      for (let i = 0; i < average.length; i++)
+        average[i] = r((average[i] as number) + r(r((p[i] as number) - (average[i] as number)) * mu));
     etas[0] = lr / (1 + lambd * lr * step) ** num(group, 'alpha');
     mus[0] = 1 / Math.max(1, step - num(group, 't0'));
     update.commit();

@@ -19,7 +19,10 @@ abstract class ComposedScheduler extends LRScheduler {
     throw new TypeError(`the rates of ${this.constructor.name} come from its schedulers`);
   }
   override stateDict(): SchedulerState {
-    return this.copyAttributes().set('_schedulers', this.schedulers.map((scheduler) => scheduler.stateDict()));
+    return this.copyAttributes().set(
+      '_schedulers',
+      this.schedulers.map((scheduler) => scheduler.stateDict()),
+    );
   }
   override loadStateDict(stateDict: SchedulerState | Record<string, PyValue>): void {
     const states = demand(stateDict, '_schedulers');
@@ -30,7 +33,8 @@ abstract class ComposedScheduler extends LRScheduler {
 
 function demandSchedulers(name: string, optimizer: Optimizer, schedulers: readonly LRScheduler[]): void {
   for (const [i, scheduler] of schedulers.entries()) {
-    if (!(scheduler instanceof LRScheduler)) throw new TypeError(`${name} at index ${i} should have \`optimizer\` as its attribute.`);
+    if (!(scheduler instanceof LRScheduler))
+      throw new TypeError(`${name} at index ${i} should have \`optimizer\` as its attribute.`);
     if (scheduler instanceof ReduceLROnPlateau) {
       throw new RangeError(
         `${name} does not support \`ReduceLROnPlateau\` scheduler as it requires additional kwargs to be specified when calling \`step\`, but got one at index ${i} in the given schedulers sequence.`,
@@ -54,10 +58,21 @@ export interface SequentialLROptions {
 /** One scheduler after the other. */
 export class SequentialLR extends ComposedScheduler {
   constructor(optimizer: Optimizer, ...args: Arguments<SequentialLROptions>) {
-    const values = bind({ name: 'SequentialLR', parameters: [['schedulers', undefined], ['milestones', undefined], ['last_epoch', -1]] }, args);
+    const values = bind(
+      {
+        name: 'SequentialLR',
+        parameters: [
+          ['schedulers', undefined],
+          ['milestones', undefined],
+          ['last_epoch', -1],
+        ],
+      },
+      args,
+    );
     const schedulers = values.get('schedulers') as readonly LRScheduler[];
     const milestones = values.get('milestones') as number[];
-    if (schedulers.length < 1) throw new RangeError('SequentialLR expects at least one scheduler, but got no scheduler.');
+    if (schedulers.length < 1)
+      throw new RangeError('SequentialLR expects at least one scheduler, but got no scheduler.');
     demandSchedulers('SequentialLR', optimizer, schedulers);
     if (milestones.length !== schedulers.length - 1) {
       throw new RangeError(
@@ -104,7 +119,8 @@ function undo(scheduler: LRScheduler): void {
 /** All schedulers at each step. */
 export class ChainedScheduler extends ComposedScheduler {
   constructor(schedulers: readonly LRScheduler[], optimizer?: Optimizer | { optimizer?: Optimizer } | null) {
-    if (schedulers.length < 1) throw new RangeError('ChainedScheduler expects at least one scheduler to be chained, but got no scheduler.');
+    if (schedulers.length < 1)
+      throw new RangeError('ChainedScheduler expects at least one scheduler to be chained, but got no scheduler.');
     const given = optimizer instanceof Optimizer ? optimizer : optimizer?.optimizer;
     const chosen = given ?? (schedulers[0] as LRScheduler).optimizer;
     demandSchedulers('ChainedScheduler', chosen, schedulers);

@@ -1,13 +1,14 @@
 /** Schedulers that follow a cosine. */
+
+import { pythonTypeText } from '../nn/python-names';
 import type { PyValue } from '../pickle/values';
 import { pyFloat } from '../pickle/values';
 import { repr } from '../repr';
-import { pythonTypeText } from '../nn/python-names';
 import { type Arguments, bind, demandInt } from './arguments';
 import type { LastEpoch } from './decay-schedulers';
 import type { Num } from './hyperparameters';
 import { cos } from './libm';
-import { type PyNumber, float, isNumeric } from './numbers';
+import { float, isNumeric, type PyNumber } from './numbers';
 import type { Optimizer } from './optimizer';
 import { LRScheduler } from './scheduler';
 
@@ -22,7 +23,18 @@ export interface CosineAnnealingLROptions extends LastEpoch {
 export class CosineAnnealingLR extends LRScheduler {
   constructor(optimizer: Optimizer, ...args: Arguments<CosineAnnealingLROptions>) {
     super(optimizer);
-    const values = bind({ name: 'CosineAnnealingLR', parameters: [['T_max', undefined], ['eta_min', pyFloat(0)], ['last_epoch', -1]], spellings: { tMax: 'T_max' } }, args);
+    const values = bind(
+      {
+        name: 'CosineAnnealingLR',
+        parameters: [
+          ['T_max', undefined],
+          ['eta_min', pyFloat(0)],
+          ['last_epoch', -1],
+        ],
+        spellings: { tMax: 'T_max' },
+      },
+      args,
+    );
     this.set('T_max', values.get('T_max') as PyValue);
     this.set('eta_min', values.get('eta_min') as PyValue);
     this.start(Number(values.get('last_epoch')));
@@ -35,7 +47,9 @@ export class CosineAnnealingLR extends LRScheduler {
       return base.map((lr) => float(low + ((lr - low) * (1 + cos((epoch * Math.PI) / half))) / 2));
     }
     if ((epoch - 1 - half) % (2 * half) === 0) {
-      return this.lrs().map((lr, i) => float(Number(lr) + (((base[i] as number) - low) * (1 - cos(Math.PI / half))) / 2));
+      return this.lrs().map((lr, i) =>
+        float(Number(lr) + (((base[i] as number) - low) * (1 - cos(Math.PI / half))) / 2),
+      );
     }
     const ratio = (1 + cos((Math.PI * epoch) / half)) / (1 + cos((Math.PI * (epoch - 1)) / half));
     return this.lrs().map((lr) => float(ratio * (Number(lr) - low) + low));
@@ -63,15 +77,29 @@ export class CosineAnnealingWarmRestarts extends LRScheduler {
     const values = bind(
       {
         name: 'CosineAnnealingWarmRestarts',
-        parameters: [['T_0', undefined], ['T_mult', 1], ['eta_min', pyFloat(0)], ['last_epoch', -1]],
+        parameters: [
+          ['T_0', undefined],
+          ['T_mult', 1],
+          ['eta_min', pyFloat(0)],
+          ['last_epoch', -1],
+        ],
         spellings: { t0: 'T_0', tMult: 'T_mult' },
       },
       args,
     );
-    const first = demandInt(values.get('T_0'), (value) => value > 0, `Expected positive integer T_0, but got ${repr(values.get('T_0'))}`);
-    const factor = demandInt(values.get('T_mult'), (value) => value >= 1, `Expected integer T_mult >= 1, but got ${repr(values.get('T_mult'))}`);
+    const first = demandInt(
+      values.get('T_0'),
+      (value) => value > 0,
+      `Expected positive integer T_0, but got ${repr(values.get('T_0'))}`,
+    );
+    const factor = demandInt(
+      values.get('T_mult'),
+      (value) => value >= 1,
+      `Expected integer T_mult >= 1, but got ${repr(values.get('T_mult'))}`,
+    );
     const low = values.get('eta_min');
-    if (!isNumeric(low)) throw new RangeError(`Expected float or int eta_min, but got ${repr(low)} of type ${pythonTypeText(low)}`);
+    if (!isNumeric(low))
+      throw new RangeError(`Expected float or int eta_min, but got ${repr(low)} of type ${pythonTypeText(low)}`);
     const lastEpoch = Number(values.get('last_epoch'));
     this.set('T_0', first);
     this.set('T_i', first);
@@ -94,7 +122,11 @@ export class CosineAnnealingWarmRestarts extends LRScheduler {
       target = this.lastEpoch + 1;
       const current = this.number('T_cur') + 1;
       const length = this.number('T_i');
-      this.#place(current >= length ? current % length : current, current >= length ? length * factor : length, this.typed('T_cur'));
+      this.#place(
+        current >= length ? current % length : current,
+        current >= length ? length * factor : length,
+        this.typed('T_cur'),
+      );
     } else {
       if (target < 0) throw new RangeError(`Expected non-negative epoch, but got ${target}`);
       if (target < first) this.#place(target, first);

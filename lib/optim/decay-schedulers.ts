@@ -1,10 +1,10 @@
 /** Schedulers that multiply the learning rate by a factor: fixed, by step, by milestone, linear, polynomial, or given. */
-import { Counter, PyFloat, type PyValue, pyFloat } from '../pickle/values';
-import { type Arguments, type Signature, bind } from './arguments';
-import { demand } from './load-state';
-import { pow } from './libm';
-import { type PyNumber, float, isNumeric, isPyFloat, itemsOf, listOf, numberOf, product } from './numbers';
+import { Counter, type PyFloat, type PyValue, pyFloat } from '../pickle/values';
+import { type Arguments, bind, type Signature } from './arguments';
 import type { Num } from './hyperparameters';
+import { pow } from './libm';
+import { demand } from './load-state';
+import { float, isNumeric, isPyFloat, itemsOf, listOf, numberOf, type PyNumber, product } from './numbers';
 import type { Optimizer } from './optimizer';
 import { LRScheduler, type SchedulerState } from './scheduler';
 
@@ -15,10 +15,16 @@ export interface LastEpoch {
 
 /** A scheduler whose arguments are attributes as they are. */
 abstract class PlainScheduler extends LRScheduler {
-  constructor(optimizer: Optimizer, signature: Signature, args: readonly unknown[], check?: (values: Map<string, unknown>) => void) {
+  constructor(
+    optimizer: Optimizer,
+    signature: Signature,
+    args: readonly unknown[],
+    check?: (values: Map<string, unknown>) => void,
+  ) {
     super(optimizer);
     const values = bind(signature, args);
-    for (const [name, value] of values) if (!isNumeric(value)) throw new TypeError(`${signature.name}: ${name} must be a number`);
+    for (const [name, value] of values)
+      if (!isNumeric(value)) throw new TypeError(`${signature.name}: ${name} must be a number`);
     check?.(values);
     for (const [name, value] of values) if (name !== 'last_epoch') this.set(name, value as PyValue);
     this.start(Number(values.get('last_epoch')));
@@ -59,9 +65,13 @@ export interface MultiStepLROptions extends LastEpoch {
 export class MultiStepLR extends LRScheduler {
   constructor(optimizer: Optimizer, ...args: Arguments<MultiStepLROptions>) {
     super(optimizer);
-    const values = bind({ name: 'MultiStepLR', parameters: [['milestones', undefined], ['gamma', 0.1], LAST_EPOCH] }, args);
+    const values = bind(
+      { name: 'MultiStepLR', parameters: [['milestones', undefined], ['gamma', 0.1], LAST_EPOCH] },
+      args,
+    );
     const counter = new Counter<number>();
-    for (const milestone of values.get('milestones') as Iterable<number>) counter.set(milestone, (counter.get(milestone) ?? 0) + 1);
+    for (const milestone of values.get('milestones') as Iterable<number>)
+      counter.set(milestone, (counter.get(milestone) ?? 0) + 1);
     this.set('milestones', counter);
     this.set('gamma', values.get('gamma') as PyValue);
     this.start(Number(values.get('last_epoch')));
@@ -93,9 +103,15 @@ export interface ConstantLROptions extends LastEpoch {
 /** Multiplies the rate by `factor` during the first `totalIters` epochs. */
 export class ConstantLR extends PlainScheduler {
   constructor(optimizer: Optimizer, ...args: Arguments<ConstantLROptions>) {
-    super(optimizer, { name: 'ConstantLR', parameters: [['factor', 1 / 3], ['total_iters', 5], LAST_EPOCH] }, args, (values) => {
-      if (!within(values.get('factor'), 0, 1)) throw new RangeError('Constant multiplicative factor expected to be between 0 and 1.');
-    });
+    super(
+      optimizer,
+      { name: 'ConstantLR', parameters: [['factor', 1 / 3], ['total_iters', 5], LAST_EPOCH] },
+      args,
+      (values) => {
+        if (!within(values.get('factor'), 0, 1))
+          throw new RangeError('Constant multiplicative factor expected to be between 0 and 1.');
+      },
+    );
   }
   protected override getLr(): PyNumber[] {
     if (this.lastEpoch === 0) return this.lrs().map((lr) => product(lr, this.typed('factor')));
@@ -122,12 +138,16 @@ export interface LinearLROptions extends LastEpoch {
 /** Goes from `startFactor` to `endFactor` times the rate in `totalIters` epochs. */
 export class LinearLR extends PlainScheduler {
   constructor(optimizer: Optimizer, ...args: Arguments<LinearLROptions>) {
-    const signature: Signature = { name: 'LinearLR', parameters: [['start_factor', 1 / 3], ['end_factor', pyFloat(1)], ['total_iters', 5], LAST_EPOCH] };
+    const signature: Signature = {
+      name: 'LinearLR',
+      parameters: [['start_factor', 1 / 3], ['end_factor', pyFloat(1)], ['total_iters', 5], LAST_EPOCH],
+    };
     super(optimizer, signature, args, (values) => {
       if (!within(values.get('start_factor'), 0, 1) || Number(values.get('start_factor')) === 0) {
         throw new RangeError('Starting multiplicative factor expected to be greater than 0 and less or equal to 1.');
       }
-      if (!within(values.get('end_factor'), 0, 1)) throw new RangeError('Ending multiplicative factor expected to be between 0 and 1.');
+      if (!within(values.get('end_factor'), 0, 1))
+        throw new RangeError('Ending multiplicative factor expected to be between 0 and 1.');
     });
   }
   protected override getLr(): PyNumber[] {
@@ -139,7 +159,9 @@ export class LinearLR extends PlainScheduler {
   }
   protected override closedFormLr(): PyNumber[] {
     const [start, end, total] = [this.number('start_factor'), this.number('end_factor'), this.number('total_iters')];
-    return this.list('base_lrs').map((lr) => float(Number(lr) * (start + ((end - start) * Math.min(total, this.lastEpoch)) / total)));
+    return this.list('base_lrs').map((lr) =>
+      float(Number(lr) * (start + ((end - start) * Math.min(total, this.lastEpoch)) / total)),
+    );
   }
 }
 
@@ -170,7 +192,11 @@ export interface PolynomialLROptions extends LastEpoch {
 /** Lets the rate fall to zero in `totalIters` epochs, along a polynomial of degree `power`. */
 export class PolynomialLR extends PlainScheduler {
   constructor(optimizer: Optimizer, ...args: Arguments<PolynomialLROptions>) {
-    super(optimizer, { name: 'PolynomialLR', parameters: [['total_iters', 5], ['power', pyFloat(1)], LAST_EPOCH] }, args);
+    super(
+      optimizer,
+      { name: 'PolynomialLR', parameters: [['total_iters', 5], ['power', pyFloat(1)], LAST_EPOCH] },
+      args,
+    );
   }
   protected override getLr(): PyNumber[] {
     const total = this.number('total_iters');
@@ -203,9 +229,13 @@ abstract class FunctionScheduler extends LRScheduler {
     const values = bind({ name, parameters: [['lr_lambda', undefined], LAST_EPOCH] }, args);
     const given = values.get('lr_lambda');
     const count = optimizer.paramGroups.length;
-    if (Array.isArray(given) && given.length !== count) throw new RangeError(`Expected ${count} lr_lambdas, but got ${given.length}`);
-    this.lambdas = Array.isArray(given) ? ([...given] as LrLambda[]) : Array.from({ length: count }, () => given as LrLambda);
-    for (const lambda of this.lambdas) if (typeof lambda !== 'function') throw new TypeError(`lr_lambda should be a function, but got ${typeof lambda}`);
+    if (Array.isArray(given) && given.length !== count)
+      throw new RangeError(`Expected ${count} lr_lambdas, but got ${given.length}`);
+    this.lambdas = Array.isArray(given)
+      ? ([...given] as LrLambda[])
+      : Array.from({ length: count }, () => given as LrLambda);
+    for (const lambda of this.lambdas)
+      if (typeof lambda !== 'function') throw new TypeError(`lr_lambda should be a function, but got ${typeof lambda}`);
     this.#saved = this.lambdas.map(() => null);
     this.start(Number(values.get('last_epoch')));
   }
@@ -225,7 +255,10 @@ abstract class FunctionScheduler extends LRScheduler {
 
 /** The rate at the start times the factor that a function gives for the epoch. */
 export class LambdaLR extends FunctionScheduler {
-  constructor(optimizer: Optimizer, ...args: Arguments<LambdaLROptions> | [lrLambda: LrLambda | readonly LrLambda[], lastEpoch?: number]) {
+  constructor(
+    optimizer: Optimizer,
+    ...args: Arguments<LambdaLROptions> | [lrLambda: LrLambda | readonly LrLambda[], lastEpoch?: number]
+  ) {
     super(optimizer, 'LambdaLR', args);
   }
   protected override getLr(): PyNumber[] {
@@ -235,7 +268,10 @@ export class LambdaLR extends FunctionScheduler {
 
 /** The rate of the epoch before times the factor that a function gives. */
 export class MultiplicativeLR extends FunctionScheduler {
-  constructor(optimizer: Optimizer, ...args: Arguments<LambdaLROptions> | [lrLambda: LrLambda | readonly LrLambda[], lastEpoch?: number]) {
+  constructor(
+    optimizer: Optimizer,
+    ...args: Arguments<LambdaLROptions> | [lrLambda: LrLambda | readonly LrLambda[], lastEpoch?: number]
+  ) {
     super(optimizer, 'MultiplicativeLR', args);
   }
   protected override getLr(): PyNumber[] {

@@ -5,9 +5,9 @@
  * rounding. Where its kernels fuse a multiplication with an addition there is one rounding for both.
  */
 import { DType } from '../dtype';
-import { Tensor } from '../tensor/tensor';
 import { elementAccess } from '../tensor/elements';
 import { contiguousStride } from '../tensor/geometry';
+import { Tensor } from '../tensor/tensor';
 
 export type Floats = Float32Array | Float64Array;
 
@@ -15,15 +15,24 @@ export type Floats = Float32Array | Float64Array;
 export type GradientSource = ReadonlyMap<Tensor, Tensor> | readonly (Tensor | null | undefined)[];
 
 /** Where a parameter's gradient is found; checked against the parameter's shape. */
-export function gradientOf(params: readonly Tensor[], gradients: GradientSource | undefined): (param: Tensor) => Tensor | undefined {
-  const source = gradients === undefined || gradients instanceof Map ? gradients : new Map(params.map((param, i) => [param, (gradients as readonly Tensor[])[i]]));
-  if (Array.isArray(gradients) && gradients.length !== params.length) throw new RangeError(`${gradients.length} gradients were given for ${params.length} parameters`);
+export function gradientOf(
+  params: readonly Tensor[],
+  gradients: GradientSource | undefined,
+): (param: Tensor) => Tensor | undefined {
+  const source =
+    gradients === undefined || gradients instanceof Map
+      ? gradients
+      : new Map(params.map((param, i) => [param, (gradients as readonly Tensor[])[i]]));
+  if (Array.isArray(gradients) && gradients.length !== params.length)
+    throw new RangeError(`${gradients.length} gradients were given for ${params.length} parameters`);
   return (param) => {
     const grad = source ? (source as ReadonlyMap<Tensor, Tensor | null>).get(param) : param.grad;
     if (!grad) return undefined;
     if (!(grad instanceof Tensor)) throw new TypeError('a gradient must be a dense Tensor');
     if (String(grad.shape) !== String(param.shape)) {
-      throw new RangeError(`a gradient has shape [${grad.shape.join(', ')}], its parameter [${param.shape.join(', ')}]`);
+      throw new RangeError(
+        `a gradient has shape [${grad.shape.join(', ')}], its parameter [${param.shape.join(', ')}]`,
+      );
     }
     return grad;
   };
@@ -54,11 +63,14 @@ export class Elements {
 
   constructor(tensor: Tensor) {
     const { dtype } = tensor;
-    if (!dtype.isFloatingPoint && !dtype.isComplex) throw new TypeError(`an optimizer updates floating point tensors, not ${String(dtype)}`);
+    if (!dtype.isFloatingPoint && !dtype.isComplex)
+      throw new TypeError(`an optimizer updates floating point tensors, not ${String(dtype)}`);
     this.#tensor = tensor;
     const isPlain = dtype.array === Float32Array || dtype.array === Float64Array;
     this.#isView = isPlain && tensor.isContiguous() && !tensor.conj && !tensor.neg && aligned(tensor);
-    this.values = (this.#isView ? tensor.asTypedArray() : isPlain ? tensor.toTypedArray() : tensor.toFloat32Array()) as Floats;
+    this.values = (
+      this.#isView ? tensor.asTypedArray() : isPlain ? tensor.toTypedArray() : tensor.toFloat32Array()
+    ) as Floats;
   }
 
   /** Puts the values back where they came from. */
@@ -66,7 +78,10 @@ export class Elements {
     if (this.#isView) return;
     const { dtype, shape, stride, storageOffset, storage } = this.#tensor;
     const { itemsize } = dtype;
-    const source = dtype.array === this.values.constructor ? new Uint8Array(this.values.buffer, this.values.byteOffset, this.values.byteLength) : Tensor.from(this.values, { dtype }).toBytes();
+    const source =
+      dtype.array === this.values.constructor
+        ? new Uint8Array(this.values.buffer, this.values.byteOffset, this.values.byteLength)
+        : Tensor.from(this.values, { dtype }).toBytes();
     const target = storage.bytes();
     const index = new Array<number>(shape.length).fill(0);
     let at = storageOffset;
@@ -88,7 +103,11 @@ export class Elements {
 
 /** A view cannot be had of a tensor that lies at an odd address; such a file is read into aligned memory by `storage`. */
 function aligned(tensor: Tensor): boolean {
-  return (tensor.storage.bytes().byteOffset + tensor.storageOffset * tensor.dtype.itemsize) % (tensor.dtype.array?.BYTES_PER_ELEMENT ?? 1) === 0;
+  return (
+    (tensor.storage.bytes().byteOffset + tensor.storageOffset * tensor.dtype.itemsize) %
+      (tensor.dtype.array?.BYTES_PER_ELEMENT ?? 1) ===
+    0
+  );
 }
 
 export function zero(tensor: Tensor): void {
@@ -120,7 +139,9 @@ export function tensorLike(tensor: Tensor, values: Floats): Tensor {
 
 /** True where every element of the memory between the first and the last belongs to the tensor, once. */
 function isDense(shape: readonly number[], stride: readonly number[]): boolean {
-  const order = [...shape.keys()].filter((d) => shape[d] !== 1).sort((a, b) => (stride[a] as number) - (stride[b] as number));
+  const order = [...shape.keys()]
+    .filter((d) => shape[d] !== 1)
+    .sort((a, b) => (stride[a] as number) - (stride[b] as number));
   let expected = 1;
   for (const d of order) {
     if (stride[d] !== expected) return false;

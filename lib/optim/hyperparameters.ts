@@ -1,11 +1,11 @@
 /** Hyperparameters: their defaults and checks as each optimizer's `__init__` has them, and reading them in updates. */
-import { PyFloat, PyInt, type PyValue, Tuple } from '../pickle/values';
+import { type PyFloat, type PyInt, type PyValue, Tuple } from '../pickle/values';
 import { repr } from '../repr';
 import { Tensor } from '../tensor/tensor';
-import { type Signature, bind } from './arguments';
+import { bind, type Signature } from './arguments';
 import { scalarTensor } from './elements';
 import { isNumeric, itemsOf, numberOf, put, take, takeNumber } from './numbers';
-import { type ParamGroup, type ParamState, hyperparameter, paramsIn } from './optimizer';
+import { hyperparameter, type ParamGroup, type ParamState, paramsIn } from './optimizer';
 
 /** A number, or one that says which of Python's it is; learning rates may be tensors of one element. */
 export type Num = number | PyFloat | PyInt;
@@ -37,7 +37,8 @@ export function defaultsOf(spec: OptimizerSpec, args: readonly unknown[]): Param
   const values: ParamGroup = new Map();
   for (const [name, fallback] of spec.parameters) {
     const value = hyperparameter(bound.get(name));
-    if (isNumeric(fallback) && !isNumeric(value)) throw new TypeError(`${spec.name}: ${name} must be a number, not ${repr(value)}`);
+    if (isNumeric(fallback) && !isNumeric(value))
+      throw new TypeError(`${spec.name}: ${name} must be a number, not ${repr(value)}`);
     values.set(name, value);
   }
   for (const check of spec.checks) check(values);
@@ -82,7 +83,8 @@ export const oneLearningRate: Check = (values) => {
 /** A pair of hyperparameters in one tuple. */
 export function pairOf(values: ReadonlyMap<string, PyValue>, name: string): [PyValue, PyValue] {
   const pair = values.get(name);
-  if (!(pair instanceof Tuple) || pair.length < 2) throw new TypeError(`${name} must be a pair of numbers, not ${repr(pair)}`);
+  if (!(pair instanceof Tuple) || pair.length < 2)
+    throw new TypeError(`${name} must be a pair of numbers, not ${repr(pair)}`);
   return itemsOf(pair) as [PyValue, PyValue];
 }
 
@@ -105,14 +107,20 @@ export function addMissing(group: ParamGroup, { added = [] }: OptimizerSpec): vo
 }
 
 /** Steps and the like that PyTorch before 1.12 kept as numbers become tensors. */
-export function tensorsFromNumbers(group: ParamGroup, states: ReadonlyMap<PyValue, ParamState>, keys: readonly string[], onDevice?: boolean): void {
+export function tensorsFromNumbers(
+  group: ParamGroup,
+  states: ReadonlyMap<PyValue, ParamState>,
+  keys: readonly string[],
+  onDevice?: boolean,
+): void {
   for (const param of paramsIn(group)) {
     const state = states.get(param);
     if (!state) continue;
     for (const key of keys) {
       const value = take(state, key);
       if (value === undefined || value instanceof Tensor) continue;
-      const device = (onDevice ?? Boolean(group.get('capturable') || group.get('fused'))) ? param.storage.location : 'cpu';
+      const device =
+        (onDevice ?? Boolean(group.get('capturable') || group.get('fused'))) ? param.storage.location : 'cpu';
       state.set(key, scalarTensor(Number(numberOf(value, key)), device));
     }
   }

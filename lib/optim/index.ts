@@ -18,14 +18,47 @@ export { Adam, type AdamOptions, AdamW, type AdamWOptions } from './adam';
 export { Adamax, type AdamaxOptions } from './adamax';
 export { ASGD, type ASGDOptions } from './asgd';
 export type { GradientSource } from './elements';
+export * as lr_scheduler from './lr-scheduler';
 export { NAdam, type NAdamOptions } from './nadam';
-export { type GroupOptions, type NamedTensor, Optimizer, type OptimizerParams, type ParamGroup, type ParamState } from './optimizer';
+export {
+  type GroupOptions,
+  type NamedTensor,
+  Optimizer,
+  type OptimizerParams,
+  type ParamGroup,
+  type ParamState,
+} from './optimizer';
 export { RAdam, type RAdamOptions } from './radam';
 export { RMSprop, type RMSpropOptions } from './rmsprop';
 export { Rprop, type RpropOptions } from './rprop';
 export { SGD, type SGDOptions } from './sgd';
-export { Adafactor, type AdafactorOptions, LBFGS, type LBFGSOptions, Muon, type MuonOptions, SparseAdam, type SparseAdamOptions } from './without-step';
-export * as lr_scheduler from './lr-scheduler';
+export {
+  Adafactor,
+  type AdafactorOptions,
+  LBFGS,
+  type LBFGSOptions,
+  Muon,
+  type MuonOptions,
+  SparseAdam,
+  type SparseAdamOptions,
+} from './without-step';
 
 // Optimizers that were pickled whole come back as their classes.
-for (const Class of [Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, ASGD, LBFGS, Muon, NAdam, RAdam, RMSprop, Rprop, SGD, SparseAdam]) register(Class.global, Class);
+for (const Class of [
+  Adadelta,
+  Adafactor,
+  Adagrad,
+  Adam,
+  AdamW,
+  Adamax,
+  ASGD,
+  LBFGS,
+  Muon,
+  NAdam,
+  RAdam,
+  RMSprop,
+  Rprop,
+  SGD,
+  SparseAdam,
+])
+  register(Class.global, Class);

@@ -51,7 +51,8 @@ export function pow(base: number, exponent: number): number {
   const fallback = base ** exponent;
   const isNormal = [base, fallback].every((x) => Math.abs(x) > 1e-200 && Math.abs(x) < 1e200);
   if (!isNormal || exponent === 1) return fallback;
-  if (Number.isInteger(exponent) && exponent > 0 && exponent <= MAX_EXPONENT) return powInteger(base, exponent) ?? fallback;
+  if (Number.isInteger(exponent) && exponent > 0 && exponent <= MAX_EXPONENT)
+    return powInteger(base, exponent) ?? fallback;
   if (base < 0 || exponent === 0) return fallback;
   const value = exp(multiply(log(base), { high: exponent, low: 0 }));
   return value.high + value.low;
@@ -72,7 +73,7 @@ function powInteger(base: number, exponent: number): number | undefined {
 }
 
 /** ln 2 in two parts. */
-const LN_2: readonly number[] = [0.6931471805599453, 2.3190468138462996e-17];
+const LN_2: readonly number[] = [Math.LN2, 2.3190468138462996e-17];
 /** 1 / n! times half of ln 2 to the power of n falls below 2^-110 there. */
 const EXP_TERMS = 28;
 

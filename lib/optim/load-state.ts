@@ -1,9 +1,10 @@
 /** `Optimizer.load_state_dict`: pairing by position, casting, and what PyTorch says when it does not fit. */
+
+import { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 import { pythonTypeText } from '../nn/python-names';
 import { type PyValue, Tuple } from '../pickle/values';
 import { Tensor } from '../tensor/tensor';
-import { DType } from '../dtype';
 import { copyEntry, deepCopy, isMapping, itemsOf, listOf, take, tupleOf } from './numbers';
 import type { ParamGroup, ParamState } from './optimizer';
 
@@ -19,8 +20,12 @@ export function demand(mapping: object, key: string): PyValue {
 }
 
 /** What an optimizer is to hold after loading; nothing of it changes here. */
-export function loadOptimizerState(live: readonly ParamGroup[], stateDict: unknown): { state: [PyValue, ParamState][]; groups: ParamGroup[] } {
-  if (!isMapping(stateDict)) throw new TypeError(`Expected state_dict to be dict-like, got ${pythonTypeText(stateDict)}.`);
+export function loadOptimizerState(
+  live: readonly ParamGroup[],
+  stateDict: unknown,
+): { state: [PyValue, ParamState][]; groups: ParamGroup[] } {
+  if (!isMapping(stateDict))
+    throw new TypeError(`Expected state_dict to be dict-like, got ${pythonTypeText(stateDict)}.`);
   const given = demand(stateDict, 'param_groups');
   if (!Array.isArray(given) || !given.every(isMapping)) throw misfit("'param_groups' is no list of dicts");
   if (live.length !== given.length) throw misfit('loaded state dict has a different number of parameter groups');
@@ -43,7 +48,9 @@ export function loadOptimizerState(live: readonly ParamGroup[], stateDict: unkno
   const entries = states instanceof Map ? [...(states as Map<PyValue, PyValue>)] : Object.entries(states);
   const state = entries.map(([id, value]): [PyValue, ParamState] => {
     const param = paramOfId.get(id);
-    return param ? [param, new Caster(param, groupOfId.get(id) as ParamGroup).cast(value) as ParamState] : [id, value as ParamState];
+    return param
+      ? [param, new Caster(param, groupOfId.get(id) as ParamGroup).cast(value) as ParamState]
+      : [id, value as ParamState];
   });
   for (const [i, group] of saved.entries()) {
     group.set('params', liveParams[i] as Tensor[]);
@@ -74,7 +81,8 @@ class Caster {
     if (value instanceof Tensor) return this.#tensor(value, key);
     if (isMapping(value)) {
       const copy = new Map<PyValue, PyValue>();
-      for (const own of value instanceof Map ? value.keys() : Object.keys(value)) copyEntry(value, copy, own, this.cast(take(value, own) as PyValue, own));
+      for (const own of value instanceof Map ? value.keys() : Object.keys(value))
+        copyEntry(value, copy, own, this.cast(take(value, own) as PyValue, own));
       return copy;
     }
     if (!Array.isArray(value)) return value;
@@ -89,4 +97,3 @@ class Caster {
     return (dtype.isFloatingPoint ? value.to(dtype) : value).to(device);
   }
 }
-

@@ -3,7 +3,18 @@ import type { Tensor } from '../tensor/tensor';
 import type { Arguments } from './arguments';
 import { fullLike, scalarTensor } from './elements';
 import {
-  type ImplementationOptions, type LearningRate, type Num, type OptimizerSpec, addMissing, atLeastZero, betasBelowOne, defaultsOf, newStep, num, numberPair, oneLearningRate,
+  addMissing,
+  atLeastZero,
+  betasBelowOne,
+  defaultsOf,
+  type ImplementationOptions,
+  type LearningRate,
+  type Num,
+  newStep,
+  num,
+  numberPair,
+  type OptimizerSpec,
+  oneLearningRate,
   tensorsFromNumbers,
 } from './hyperparameters';
 import { tupleOf } from './numbers';
@@ -26,10 +37,29 @@ export interface NAdamOptions extends Omit<ImplementationOptions, 'fused'> {
 const SPEC: OptimizerSpec = {
   name: 'NAdam',
   parameters: [
-    ['lr', 2e-3], ['betas', tupleOf([0.9, 0.999])], ['eps', 1e-8], ['weight_decay', 0], ['momentum_decay', 4e-3], ['decoupled_weight_decay', false],
-    ['foreach', null], ['maximize', false], ['capturable', false], ['differentiable', false],
+    ['lr', 2e-3],
+    ['betas', tupleOf([0.9, 0.999])],
+    ['eps', 1e-8],
+    ['weight_decay', 0],
+    ['momentum_decay', 4e-3],
+    ['decoupled_weight_decay', false],
+    ['foreach', null],
+    ['maximize', false],
+    ['capturable', false],
+    ['differentiable', false],
   ],
-  order: ['lr', 'betas', 'eps', 'weight_decay', 'momentum_decay', 'decoupled_weight_decay', 'maximize', 'foreach', 'capturable', 'differentiable'],
+  order: [
+    'lr',
+    'betas',
+    'eps',
+    'weight_decay',
+    'momentum_decay',
+    'decoupled_weight_decay',
+    'maximize',
+    'foreach',
+    'capturable',
+    'differentiable',
+  ],
   checks: [
     oneLearningRate,
     atLeastZero('lr', 'Invalid learning rate'),
@@ -38,7 +68,13 @@ const SPEC: OptimizerSpec = {
     atLeastZero('weight_decay', 'Invalid weight_decay value'),
     atLeastZero('momentum_decay', 'Invalid momentum_decay value'),
   ],
-  added: [['maximize', false], ['foreach', null], ['capturable', false], ['differentiable', false], ['decoupled_weight_decay', false]],
+  added: [
+    ['maximize', false],
+    ['foreach', null],
+    ['capturable', false],
+    ['differentiable', false],
+    ['decoupled_weight_decay', false],
+  ],
 };
 
 export class NAdam extends Optimizer {
@@ -57,7 +93,13 @@ export class NAdam extends Optimizer {
       state.set('exp_avg_sq', fullLike(param, 0));
     }
     const step = advance(state);
-    const update = beginUpdate(param, grad, state, group, group.get('decoupled_weight_decay') ? 'parameter' : 'gradient');
+    const update = beginUpdate(
+      param,
+      grad,
+      state,
+      group,
+      group.get('decoupled_weight_decay') ? 'parameter' : 'gradient',
+    );
     const { p, g, r, s } = update;
     const [beta1, beta2] = numberPair(group, 'betas');
     const decay = num(group, 'momentum_decay');

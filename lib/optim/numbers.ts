@@ -6,7 +6,7 @@
  * it is needed) and puts the result back with it, so that a learning rate that reaches 0.0 is saved as a float.
  */
 import { isFloatSlot, keyIdentity, noteFloat, noteKey, noteString, stringIdentity } from '../pickle/notes';
-import { PyFloat, PyInt, type PyValue, Tuple, pyFloat, safeInteger } from '../pickle/values';
+import { PyFloat, PyInt, type PyValue, pyFloat, safeInteger, Tuple } from '../pickle/values';
 import { repr } from '../repr';
 import { Tensor } from '../tensor/tensor';
 import { isTensor } from '../walk';
@@ -32,7 +32,13 @@ export function product(a: PyNumber, b: PyNumber): PyNumber {
 
 /** True for what Python takes as a number, a tensor of one element included. */
 export function isNumeric(value: unknown): boolean {
-  return typeof value === 'number' || typeof value === 'bigint' || value instanceof PyFloat || value instanceof PyInt || value instanceof Tensor;
+  return (
+    typeof value === 'number' ||
+    typeof value === 'bigint' ||
+    value instanceof PyFloat ||
+    value instanceof PyInt ||
+    value instanceof Tensor
+  );
 }
 
 /** The number in a value that `take` gave. Throws TypeError where there is none. */
@@ -52,7 +58,9 @@ function slotValue(container: object, slot: PyValue): PyValue | undefined {
 /** The value in a slot; an integral number that is a Python float comes as a `PyFloat`. */
 export function take(container: object, slot: PyValue): PyValue | undefined {
   const value = slotValue(container, slot);
-  return typeof value === 'number' && Number.isInteger(value) && isFloatSlot(container, slot, value) ? pyFloat(value) : value;
+  return typeof value === 'number' && Number.isInteger(value) && isFloatSlot(container, slot, value)
+    ? pyFloat(value)
+    : value;
 }
 
 export function takeNumber(container: object, slot: PyValue): PyNumber {
@@ -111,7 +119,8 @@ export function copyEntry(from: object, to: Map<PyValue, PyValue>, key: PyValue,
 /** Python's dict(mapping), also of what `load` gives with `dicts: 'object'`. */
 export function copyMapping(mapping: object): Map<PyValue, PyValue> {
   const copy = new Map<PyValue, PyValue>();
-  for (const key of mapping instanceof Map ? mapping.keys() : Object.keys(mapping)) copyEntry(mapping, copy, key as PyValue);
+  for (const key of mapping instanceof Map ? mapping.keys() : Object.keys(mapping))
+    copyEntry(mapping, copy, key as PyValue);
   return copy;
 }
 

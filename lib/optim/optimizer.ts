@@ -4,12 +4,13 @@
  * Groups and states are Maps under Python's names, in Python's order: what is in them is what is saved. An optimizer that
  * was pickled whole comes back as its class here with the very Maps of the file, and is saved with them.
  */
+
+import { inspect } from 'node:util';
 import { pythonTypeName, pythonTypeText } from '../nn/python-names';
-import { type Picklable, getPickled, setState } from '../pickle/classes';
-import { DefaultDict, PyGlobal, PyObject, type PyValue, Tuple, printer } from '../pickle/values';
+import { getPickled, type Picklable, setState } from '../pickle/classes';
+import { DefaultDict, PyGlobal, PyObject, type PyValue, printer, Tuple } from '../pickle/values';
 import { repr, reprText } from '../repr';
 import { Tensor } from '../tensor/tensor';
-import { inspect } from 'node:util';
 import { pythonName } from './arguments';
 import { type GradientSource, gradientOf, zero } from './elements';
 import { loadOptimizerState } from './load-state';
@@ -31,7 +32,11 @@ export interface GroupOptions {
 /** Parameters, named parameters, or groups of them. */
 export type OptimizerParams = Iterable<Tensor | NamedTensor | GroupOptions | ParamGroup>;
 
-const PICKLED_ATTRIBUTES = [['defaults', 'defaults'], ['state', 'state'], ['param_groups', 'paramGroups']] as const;
+const PICKLED_ATTRIBUTES = [
+  ['defaults', 'defaults'],
+  ['state', 'state'],
+  ['param_groups', 'paramGroups'],
+] as const;
 
 export class Optimizer implements Picklable {
   /** The class as PyTorch pickles it. */
@@ -46,9 +51,12 @@ export class Optimizer implements Picklable {
   /** `defaults` has every hyperparameter, under PyTorch's names. Throws TypeError and RangeError with PyTorch's texts. */
   constructor(params: OptimizerParams, defaults: Map<string, PyValue>) {
     if (params instanceof Tensor) {
-      throw new TypeError(`params argument given to the optimizer should be an iterable of Tensors or dicts, but got ${pythonTypeName(params)}`);
+      throw new TypeError(
+        `params argument given to the optimizer should be an iterable of Tensors or dicts, but got ${pythonTypeName(params)}`,
+      );
     }
-    if (typeof (params as Partial<Iterable<unknown>> | undefined)?.[Symbol.iterator] !== 'function') throw new TypeError(`'${pythonTypeName(params)}' object is not iterable`);
+    if (typeof (params as Partial<Iterable<unknown>> | undefined)?.[Symbol.iterator] !== 'function')
+      throw new TypeError(`'${pythonTypeName(params)}' object is not iterable`);
     this.defaults = defaults;
     const state = new DefaultDict<ParamState>();
     state.factory = new PyGlobal('builtins', 'dict');
@@ -67,7 +75,8 @@ export class Optimizer implements Picklable {
     const { tensors, names } = paramsOf(group.get('params'));
     group.set('params', tensors);
     if (names) group.set('param_names', names);
-    for (const key of this.defaults.keys()) if (!group.has(key)) copyEntry(this.defaults, group as Map<PyValue, PyValue>, key);
+    for (const key of this.defaults.keys())
+      if (!group.has(key)) copyEntry(this.defaults, group as Map<PyValue, PyValue>, key);
     if (new Set(tensors).size !== tensors.length) {
       process.emitWarning(
         'optimizer contains a parameter group with duplicate parameters; in future, this will cause an error; see github.com/pytorch/pytorch/issues/40967 for more information',
@@ -78,9 +87,12 @@ export class Optimizer implements Picklable {
       for (const param of paramsIn(other)) known.add(param);
       if (group.has('param_names') === other.has('param_names')) continue;
       const which = group.has('param_names') ? 'with names' : 'without names';
-      throw new RangeError(`all optimizer param groups should be with/without names. cannot add param group ${which} to the optimizer`);
+      throw new RangeError(
+        `all optimizer param groups should be with/without names. cannot add param group ${which} to the optimizer`,
+      );
     }
-    if (tensors.some((param) => known.has(param))) throw new RangeError('some parameters appear in more than one parameter group');
+    if (tensors.some((param) => known.has(param)))
+      throw new RangeError('some parameters appear in more than one parameter group');
     this.paramGroups.push(group);
   }
 
@@ -97,12 +109,18 @@ export class Optimizer implements Picklable {
       const params = paramsIn(group);
       for (const [i, param] of params.entries()) if (!indices.has(param)) indices.set(param, start + i);
       start += params.length;
-      packed.set('params', params.map((param) => indices.get(param) as number));
+      packed.set(
+        'params',
+        params.map((param) => indices.get(param) as number),
+      );
       return packed;
     });
     const state = new Map<PyValue, PyValue>();
     for (const [key, value] of this.state) state.set(key instanceof Tensor ? (indices.get(key) ?? key) : key, value);
-    return new Map<string, PyValue>([['state', state], ['param_groups', groups]]);
+    return new Map<string, PyValue>([
+      ['state', state],
+      ['param_groups', groups],
+    ]);
   }
 
   /**
@@ -245,10 +263,12 @@ function paramsOf(given: PyValue | undefined): { tensors: Tensor[]; names: strin
   }
   const items: unknown[] = given instanceof Tensor ? [given] : [...(given as Iterable<unknown>)];
   const names = items.filter(isNamed).map(([name]) => name);
-  if (names.length !== 0 && names.length !== items.length) throw new RangeError('all optimizer params should be with/without names. Some param names are missing');
+  if (names.length !== 0 && names.length !== items.length)
+    throw new RangeError('all optimizer params should be with/without names. Some param names are missing');
   const tensors = items.map((item) => (isNamed(item) ? item[1] : item));
   for (const tensor of tensors) {
-    if (!(tensor instanceof Tensor)) throw new TypeError(`optimizer can only optimize Tensors, but one of the params is ${pythonTypeName(tensor)}`);
+    if (!(tensor instanceof Tensor))
+      throw new TypeError(`optimizer can only optimize Tensors, but one of the params is ${pythonTypeName(tensor)}`);
   }
   return { tensors: tensors as Tensor[], names: names.length > 0 ? names : undefined };
 }

@@ -1,9 +1,10 @@
 /** `torch.optim.lr_scheduler.ReduceLROnPlateau`: lowers the rate when a metric stops getting better. */
-import type { PyValue } from '../pickle/values';
+
 import { CheckpointError } from '../errors';
+import type { PyValue } from '../pickle/values';
 import { type Arguments, bind } from './arguments';
 import type { Num } from './hyperparameters';
-import { type PyNumber, float, itemsOf, listOf, product } from './numbers';
+import { float, itemsOf, listOf, type PyNumber, product } from './numbers';
 import type { Optimizer } from './optimizer';
 import { LRScheduler, type SchedulerState, setGroupValue } from './scheduler';
 
@@ -31,7 +32,16 @@ export class ReduceLROnPlateau extends LRScheduler {
     const values = bind(
       {
         name: 'ReduceLROnPlateau',
-        parameters: [['mode', 'min'], ['factor', 0.1], ['patience', 10], ['threshold', 1e-4], ['threshold_mode', 'rel'], ['cooldown', 0], ['min_lr', 0], ['eps', 1e-8]],
+        parameters: [
+          ['mode', 'min'],
+          ['factor', 0.1],
+          ['patience', 10],
+          ['threshold', 1e-4],
+          ['threshold_mode', 'rel'],
+          ['cooldown', 0],
+          ['min_lr', 0],
+          ['eps', 1e-8],
+        ],
       },
       args,
     ) as Map<string, PyValue>;
@@ -41,9 +51,13 @@ export class ReduceLROnPlateau extends LRScheduler {
     this.set('factor', given('factor'));
     const lowest = given('min_lr');
     const count = optimizer.paramGroups.length;
-    if (Array.isArray(lowest) && lowest.length !== count) throw new RangeError(`expected ${count} min_lrs, got ${lowest.length}`);
+    if (Array.isArray(lowest) && lowest.length !== count)
+      throw new RangeError(`expected ${count} min_lrs, got ${lowest.length}`);
     this.set('default_min_lr', Array.isArray(lowest) ? null : lowest);
-    this.set('min_lrs', listOf(Array.isArray(lowest) ? itemsOf(lowest as PyValue[]) : Array.from({ length: count }, () => lowest)));
+    this.set(
+      'min_lrs',
+      listOf(Array.isArray(lowest) ? itemsOf(lowest as PyValue[]) : Array.from({ length: count }, () => lowest)),
+    );
     for (const name of ['patience', 'cooldown', 'eps']) this.set(name, given(name));
     this.set('last_epoch', 0);
     this.rememberRates();
@@ -55,7 +69,8 @@ export class ReduceLROnPlateau extends LRScheduler {
 
   #begin(mode: PyValue, threshold: PyValue, thresholdMode: PyValue): void {
     if (mode !== 'min' && mode !== 'max') throw new RangeError(`mode ${String(mode)} is unknown!`);
-    if (thresholdMode !== 'rel' && thresholdMode !== 'abs') throw new RangeError(`threshold mode ${String(thresholdMode)} is unknown!`);
+    if (thresholdMode !== 'rel' && thresholdMode !== 'abs')
+      throw new RangeError(`threshold mode ${String(thresholdMode)} is unknown!`);
     this.set('mode_worse', mode === 'min' ? Number.POSITIVE_INFINITY : Number.NEGATIVE_INFINITY);
     this.set('mode', mode);
     this.set('threshold', threshold);
@@ -79,7 +94,8 @@ export class ReduceLROnPlateau extends LRScheduler {
 
   /** Takes the metric of an epoch. */
   override step(metric?: number, epoch?: number): void {
-    if (typeof metric !== 'number') throw new TypeError("ReduceLROnPlateau.step() missing 1 required positional argument: 'metrics'");
+    if (typeof metric !== 'number')
+      throw new TypeError("ReduceLROnPlateau.step() missing 1 required positional argument: 'metrics'");
     this.set('last_epoch', epoch ?? this.lastEpoch + 1);
     let bad = this.numBadEpochs + 1;
     if (this.#isBetter(metric)) {
@@ -103,7 +119,8 @@ export class ReduceLROnPlateau extends LRScheduler {
   #isBetter(metric: number): boolean {
     const threshold = this.number('threshold');
     const { best } = this;
-    if (this.get('mode') === 'min') return this.get('threshold_mode') === 'rel' ? metric < best * (1 - threshold) : metric < best - threshold;
+    if (this.get('mode') === 'min')
+      return this.get('threshold_mode') === 'rel' ? metric < best * (1 - threshold) : metric < best - threshold;
     return this.get('threshold_mode') === 'rel' ? metric > best * (threshold + 1) : metric > best + threshold;
   }
 

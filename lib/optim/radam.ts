@@ -3,7 +3,18 @@ import type { Tensor } from '../tensor/tensor';
 import type { Arguments } from './arguments';
 import { fullLike } from './elements';
 import {
-  type ImplementationOptions, type LearningRate, type Num, type OptimizerSpec, addMissing, atLeastZero, betasBelowOne, defaultsOf, newStep, num, numberPair, oneLearningRate,
+  addMissing,
+  atLeastZero,
+  betasBelowOne,
+  defaultsOf,
+  type ImplementationOptions,
+  type LearningRate,
+  type Num,
+  newStep,
+  num,
+  numberPair,
+  type OptimizerSpec,
+  oneLearningRate,
   tensorsFromNumbers,
 } from './hyperparameters';
 import { tupleOf } from './numbers';
@@ -24,10 +35,27 @@ export interface RAdamOptions extends Omit<ImplementationOptions, 'fused'> {
 const SPEC: OptimizerSpec = {
   name: 'RAdam',
   parameters: [
-    ['lr', 1e-3], ['betas', tupleOf([0.9, 0.999])], ['eps', 1e-8], ['weight_decay', 0], ['decoupled_weight_decay', false],
-    ['foreach', null], ['maximize', false], ['capturable', false], ['differentiable', false],
+    ['lr', 1e-3],
+    ['betas', tupleOf([0.9, 0.999])],
+    ['eps', 1e-8],
+    ['weight_decay', 0],
+    ['decoupled_weight_decay', false],
+    ['foreach', null],
+    ['maximize', false],
+    ['capturable', false],
+    ['differentiable', false],
   ],
-  order: ['lr', 'betas', 'eps', 'weight_decay', 'maximize', 'foreach', 'capturable', 'decoupled_weight_decay', 'differentiable'],
+  order: [
+    'lr',
+    'betas',
+    'eps',
+    'weight_decay',
+    'maximize',
+    'foreach',
+    'capturable',
+    'decoupled_weight_decay',
+    'differentiable',
+  ],
   checks: [
     oneLearningRate,
     atLeastZero('lr', 'Invalid learning rate'),
@@ -35,7 +63,13 @@ const SPEC: OptimizerSpec = {
     betasBelowOne,
     atLeastZero('weight_decay', 'Invalid weight_decay value'),
   ],
-  added: [['foreach', null], ['maximize', false], ['differentiable', false], ['decoupled_weight_decay', false], ['capturable', false]],
+  added: [
+    ['foreach', null],
+    ['maximize', false],
+    ['differentiable', false],
+    ['decoupled_weight_decay', false],
+    ['capturable', false],
+  ],
 };
 
 /** Below this length of the approximated average the variance is not tractable. */
@@ -55,7 +89,13 @@ export class RAdam extends Optimizer {
       state.set('exp_avg', fullLike(param, 0));
       state.set('exp_avg_sq', fullLike(param, 0));
     }
-    const update = beginUpdate(param, grad, state, group, group.get('decoupled_weight_decay') ? 'parameter' : 'gradient');
+    const update = beginUpdate(
+      param,
+      grad,
+      state,
+      group,
+      group.get('decoupled_weight_decay') ? 'parameter' : 'gradient',
+    );
     const { p, g, r, s } = update;
     const step = advance(state);
     const [beta1, beta2] = numberPair(group, 'betas');
@@ -71,7 +111,9 @@ export class RAdam extends Optimizer {
     const length = longest - (2 * step * beta2 ** step) / correction2;
     const change = average.map((x) => r(r(x / correction1) * lr));
     if (length > SHORTEST_AVERAGE) {
-      const rectification = s(Math.sqrt(((length - 4) * (length - 2) * longest) / ((longest - 4) * (longest - 2) * length)));
+      const rectification = s(
+        Math.sqrt(((length - 4) * (length - 2) * longest) / ((longest - 4) * (longest - 2) * length)),
+      );
       const root = s(Math.sqrt(correction2));
       const eps = s(num(group, 'eps'));
       for (let i = 0; i < change.length; i++) {

@@ -2,7 +2,19 @@
 import type { Tensor } from '../tensor/tensor';
 import type { Arguments } from './arguments';
 import { fullLike } from './elements';
-import { type ImplementationOptions, type LearningRate, type Num, type OptimizerSpec, addMissing, atLeastZero, defaultsOf, newStep, num, oneLearningRate, tensorsFromNumbers } from './hyperparameters';
+import {
+  addMissing,
+  atLeastZero,
+  defaultsOf,
+  type ImplementationOptions,
+  type LearningRate,
+  type Num,
+  newStep,
+  num,
+  type OptimizerSpec,
+  oneLearningRate,
+  tensorsFromNumbers,
+} from './hyperparameters';
 import { Optimizer, type OptimizerParams, type ParamGroup } from './optimizer';
 import { addProduct, addQuotient, addScaled, advance, beginUpdate, lerp, scale } from './update';
 
@@ -21,10 +33,29 @@ export interface RMSpropOptions extends Omit<ImplementationOptions, 'fused'> {
 const SPEC: OptimizerSpec = {
   name: 'RMSprop',
   parameters: [
-    ['lr', 1e-2], ['alpha', 0.99], ['eps', 1e-8], ['weight_decay', 0], ['momentum', 0], ['centered', false],
-    ['capturable', false], ['foreach', null], ['maximize', false], ['differentiable', false],
+    ['lr', 1e-2],
+    ['alpha', 0.99],
+    ['eps', 1e-8],
+    ['weight_decay', 0],
+    ['momentum', 0],
+    ['centered', false],
+    ['capturable', false],
+    ['foreach', null],
+    ['maximize', false],
+    ['differentiable', false],
   ],
-  order: ['lr', 'momentum', 'alpha', 'eps', 'centered', 'weight_decay', 'capturable', 'foreach', 'maximize', 'differentiable'],
+  order: [
+    'lr',
+    'momentum',
+    'alpha',
+    'eps',
+    'centered',
+    'weight_decay',
+    'capturable',
+    'foreach',
+    'maximize',
+    'differentiable',
+  ],
   checks: [
     oneLearningRate,
     atLeastZero('lr', 'Invalid learning rate'),
@@ -33,7 +64,14 @@ const SPEC: OptimizerSpec = {
     atLeastZero('weight_decay', 'Invalid weight_decay value'),
     atLeastZero('alpha', 'Invalid alpha value'),
   ],
-  added: [['momentum', 0], ['centered', false], ['foreach', null], ['maximize', false], ['differentiable', false], ['capturable', false]],
+  added: [
+    ['momentum', 0],
+    ['centered', false],
+    ['foreach', null],
+    ['maximize', false],
+    ['differentiable', false],
+    ['capturable', false],
+  ],
 };
 
 export class RMSprop extends Optimizer {

@@ -1,9 +1,25 @@
 /** `torch.optim.Rprop`: step sizes that grow while the sign of the gradient stays and shrink where it turns. */
+
+import { repr } from '../repr';
 import type { Tensor } from '../tensor/tensor';
 import type { Arguments } from './arguments';
 import { fullLike } from './elements';
-import { type ImplementationOptions, type LearningRate, type Num, type OptimizerSpec, addMissing, atLeastZero, defaultsOf, newStep, num, numberPair, oneLearningRate, pairOf, refuse, tensorsFromNumbers } from './hyperparameters';
-import { repr } from '../repr';
+import {
+  addMissing,
+  atLeastZero,
+  defaultsOf,
+  type ImplementationOptions,
+  type LearningRate,
+  type Num,
+  newStep,
+  num,
+  numberPair,
+  type OptimizerSpec,
+  oneLearningRate,
+  pairOf,
+  refuse,
+  tensorsFromNumbers,
+} from './hyperparameters';
 import { tupleOf } from './numbers';
 import { Optimizer, type OptimizerParams, type ParamGroup } from './optimizer';
 import { addProduct, advance, beginUpdate } from './update';
@@ -20,7 +36,13 @@ export interface RpropOptions extends Omit<ImplementationOptions, 'fused'> {
 const SPEC: OptimizerSpec = {
   name: 'Rprop',
   parameters: [
-    ['lr', 1e-2], ['etas', tupleOf([0.5, 1.2])], ['step_sizes', tupleOf([1e-6, 50])], ['capturable', false], ['foreach', null], ['maximize', false], ['differentiable', false],
+    ['lr', 1e-2],
+    ['etas', tupleOf([0.5, 1.2])],
+    ['step_sizes', tupleOf([1e-6, 50])],
+    ['capturable', false],
+    ['foreach', null],
+    ['maximize', false],
+    ['differentiable', false],
   ],
   order: ['lr', 'etas', 'step_sizes', 'foreach', 'maximize', 'differentiable', 'capturable'],
   checks: [
@@ -28,10 +50,16 @@ const SPEC: OptimizerSpec = {
     atLeastZero('lr', 'Invalid learning rate'),
     (values) => {
       const [minus, plus] = numberPair(values as ParamGroup, 'etas');
-      if (!(0 < minus && minus < 1 && 1 < plus)) refuse(`Invalid eta values: ${pairOf(values, 'etas').map(repr).join(', ')}`);
+      if (!(0 < minus && minus < 1 && 1 < plus))
+        refuse(`Invalid eta values: ${pairOf(values, 'etas').map(repr).join(', ')}`);
     },
   ],
-  added: [['foreach', null], ['maximize', false], ['differentiable', false], ['capturable', false]],
+  added: [
+    ['foreach', null],
+    ['maximize', false],
+    ['differentiable', false],
+    ['capturable', false],
+  ],
 };
 
 export class Rprop extends Optimizer {

@@ -9,7 +9,7 @@ import type { PyValue } from '../pickle/values';
 import { Tensor } from '../tensor/tensor';
 import { fillTensor } from './elements';
 import { demand } from './load-state';
-import { type PyNumber, copyEntry, isMapping, itemsOf, listOf, numberOf, put, take, takeNumber } from './numbers';
+import { copyEntry, isMapping, itemsOf, listOf, numberOf, type PyNumber, put, take, takeNumber } from './numbers';
 import { Optimizer, type ParamGroup } from './optimizer';
 
 export type SchedulerState = Map<string, PyValue>;
@@ -21,7 +21,8 @@ export abstract class LRScheduler {
 
   /** A subclass sets its attributes and then calls `start`. */
   constructor(optimizer: Optimizer) {
-    if (!(optimizer instanceof Optimizer)) throw new TypeError(`${pythonClassName(optimizer).replace(/.*\./, '')} is not an Optimizer`);
+    if (!(optimizer instanceof Optimizer))
+      throw new TypeError(`${pythonClassName(optimizer).replace(/.*\./, '')} is not an Optimizer`);
     this.optimizer = optimizer;
   }
 
@@ -64,7 +65,8 @@ export abstract class LRScheduler {
 
   /** Takes over every entry of the state dict as it is. */
   loadStateDict(stateDict: SchedulerState | Record<string, PyValue>): void {
-    if (!isMapping(stateDict)) throw new TypeError(`Expected state_dict to be dict-like, got ${pythonTypeText(stateDict)}.`);
+    if (!isMapping(stateDict))
+      throw new TypeError(`Expected state_dict to be dict-like, got ${pythonTypeText(stateDict)}.`);
     this.takeOver(stateDict);
   }
 
@@ -113,7 +115,8 @@ export abstract class LRScheduler {
   /** @internal */
   protected setRates(rates: readonly PyNumber[]): void {
     const groups = this.optimizer.paramGroups;
-    if (groups.length !== rates.length) throw new RangeError(`the scheduler has rates for ${rates.length} groups, the optimizer ${groups.length} groups`);
+    if (groups.length !== rates.length)
+      throw new RangeError(`the scheduler has rates for ${rates.length} groups, the optimizer ${groups.length} groups`);
     for (const [i, group] of groups.entries()) setGroupValue(group, 'lr', rates[i] as PyNumber);
     this.rememberRates();
   }
@@ -175,7 +178,8 @@ export abstract class LRScheduler {
   /** `self.__dict__.update(...)`. @internal */
   protected takeOver(stateDict: object, except: readonly string[] = []): void {
     for (const key of stateDict instanceof Map ? stateDict.keys() : Object.keys(stateDict)) {
-      if (key !== 'optimizer' && !except.includes(key as string)) copyEntry(stateDict, this.attributes as Map<PyValue, PyValue>, key as PyValue);
+      if (key !== 'optimizer' && !except.includes(key as string))
+        copyEntry(stateDict, this.attributes as Map<PyValue, PyValue>, key as PyValue);
     }
   }
 }
@@ -196,7 +200,9 @@ export function perGroup(name: string, optimizer: Optimizer, value: PyValue): Py
   const count = optimizer.paramGroups.length;
   if (!Array.isArray(value)) return listOf(Array.from({ length: count }, () => cloned(value)));
   if (value.length !== count) {
-    throw new RangeError(`${name} must have the same length as optimizer.param_groups. ${name} has ${value.length} values, param_groups has ${count}.`);
+    throw new RangeError(
+      `${name} must have the same length as optimizer.param_groups. ${name} has ${value.length} values, param_groups has ${count}.`,
+    );
   }
   return listOf(itemsOf(value as PyValue[]).map(cloned));
 }

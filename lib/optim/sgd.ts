@@ -2,7 +2,19 @@
 import type { Tensor } from '../tensor/tensor';
 import type { Arguments } from './arguments';
 import { tensorLike } from './elements';
-import { type ImplementationOptions, type LearningRate, type Num, type OptimizerSpec, addMissing, defaultsOf, fusedAlone, notBelowZero, num, oneLearningRate, refuse } from './hyperparameters';
+import {
+  addMissing,
+  defaultsOf,
+  fusedAlone,
+  type ImplementationOptions,
+  type LearningRate,
+  type Num,
+  notBelowZero,
+  num,
+  type OptimizerSpec,
+  oneLearningRate,
+  refuse,
+} from './hyperparameters';
 import { Optimizer, type OptimizerParams, type ParamGroup } from './optimizer';
 import { addScaled, beginUpdate, scale } from './update';
 
@@ -18,8 +30,15 @@ export interface SGDOptions extends Omit<ImplementationOptions, 'capturable'> {
 const SPEC: OptimizerSpec = {
   name: 'SGD',
   parameters: [
-    ['lr', 1e-3], ['momentum', 0], ['dampening', 0], ['weight_decay', 0], ['nesterov', false],
-    ['maximize', false], ['foreach', null], ['differentiable', false], ['fused', null],
+    ['lr', 1e-3],
+    ['momentum', 0],
+    ['dampening', 0],
+    ['weight_decay', 0],
+    ['nesterov', false],
+    ['maximize', false],
+    ['foreach', null],
+    ['differentiable', false],
+    ['fused', null],
   ],
   checks: [
     oneLearningRate,
@@ -27,13 +46,22 @@ const SPEC: OptimizerSpec = {
     notBelowZero('momentum', 'Invalid momentum value'),
     notBelowZero('weight_decay', 'Invalid weight_decay value'),
     (values) => {
-      if (values.get('nesterov') && (num(values as ParamGroup, 'momentum') <= 0 || num(values as ParamGroup, 'dampening') !== 0)) {
+      if (
+        values.get('nesterov') &&
+        (num(values as ParamGroup, 'momentum') <= 0 || num(values as ParamGroup, 'dampening') !== 0)
+      ) {
         refuse('Nesterov momentum requires a momentum and zero dampening');
       }
     },
     fusedAlone,
   ],
-  added: [['nesterov', false], ['maximize', false], ['foreach', null], ['differentiable', false], ['fused', false]],
+  added: [
+    ['nesterov', false],
+    ['maximize', false],
+    ['foreach', null],
+    ['differentiable', false],
+    ['fused', false],
+  ],
 };
 
 export class SGD extends Optimizer {

@@ -41,7 +41,13 @@ export function advance(state: ParamState): number {
 }
 
 /** `decay`: how weight decay acts, on the gradient, on the parameter itself, or not at all. */
-export function beginUpdate(param: Tensor, grad: Tensor, state: ParamState, group: ParamGroup, decay: 'gradient' | 'parameter' | 'none' = 'gradient'): Update {
+export function beginUpdate(
+  param: Tensor,
+  grad: Tensor,
+  state: ParamState,
+  group: ParamGroup,
+  decay: 'gradient' | 'parameter' | 'none' = 'gradient',
+): Update {
   const { dtype } = param;
   const [r, s] = [rounding(dtype), scalarRounding(dtype)];
   const parameter = new Elements(param);

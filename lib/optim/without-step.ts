@@ -2,7 +2,21 @@
 import { type PyValue, pyFloat } from '../pickle/values';
 import { repr } from '../repr';
 import type { Arguments } from './arguments';
-import { type LearningRate, type Num, type OptimizerSpec, aboveZero, addMissing, atLeastZero, betasBelowOne, defaultsOf, num, oneLearningRate, pairOf, refuse, tensorsFromNumbers } from './hyperparameters';
+import {
+  aboveZero,
+  addMissing,
+  atLeastZero,
+  betasBelowOne,
+  defaultsOf,
+  type LearningRate,
+  type Num,
+  num,
+  type OptimizerSpec,
+  oneLearningRate,
+  pairOf,
+  refuse,
+  tensorsFromNumbers,
+} from './hyperparameters';
 import { numberOf, put, tupleOf } from './numbers';
 import { Optimizer, type OptimizerParams, type ParamGroup, paramsIn } from './optimizer';
 
@@ -25,7 +39,13 @@ export interface LBFGSOptions {
 const LBFGS_SPEC: OptimizerSpec = {
   name: 'LBFGS',
   parameters: [
-    ['lr', 1], ['max_iter', 20], ['max_eval', null], ['tolerance_grad', 1e-7], ['tolerance_change', 1e-9], ['history_size', 100], ['line_search_fn', null],
+    ['lr', 1],
+    ['max_iter', 20],
+    ['max_eval', null],
+    ['tolerance_grad', 1e-7],
+    ['tolerance_change', 1e-9],
+    ['history_size', 100],
+    ['line_search_fn', null],
   ],
   checks: [oneLearningRate, atLeastZero('lr', 'Invalid learning rate')],
 };
@@ -54,8 +74,18 @@ export interface SparseAdamOptions {
 
 const SPARSE_ADAM_SPEC: OptimizerSpec = {
   name: 'SparseAdam',
-  parameters: [['lr', 1e-3], ['betas', tupleOf([0.9, 0.999])], ['eps', 1e-8], ['maximize', false]],
-  checks: [oneLearningRate, aboveZero('lr', 'Invalid learning rate'), aboveZero('eps', 'Invalid epsilon value'), betasBelowOne],
+  parameters: [
+    ['lr', 1e-3],
+    ['betas', tupleOf([0.9, 0.999])],
+    ['eps', 1e-8],
+    ['maximize', false],
+  ],
+  checks: [
+    oneLearningRate,
+    aboveZero('lr', 'Invalid learning rate'),
+    aboveZero('eps', 'Invalid epsilon value'),
+    betasBelowOne,
+  ],
 };
 
 /** `torch.optim.SparseAdam`. */
@@ -64,8 +94,11 @@ export class SparseAdam extends Optimizer {
 
   constructor(params: OptimizerParams, ...args: Arguments<SparseAdamOptions>) {
     super(params, defaultsOf(SPARSE_ADAM_SPEC, args));
-    const complex = this.paramGroups.flatMap((group, i) => paramsIn(group).flatMap((param, j) => (param.dtype.isComplex ? [[i, j]] : [])));
-    if (complex.length > 0) refuse(`Complex params at indices ${repr(complex)}: SparseAdam does not support complex parameters`);
+    const complex = this.paramGroups.flatMap((group, i) =>
+      paramsIn(group).flatMap((param, j) => (param.dtype.isComplex ? [[i, j]] : [])),
+    );
+    if (complex.length > 0)
+      refuse(`Complex params at indices ${repr(complex)}: SparseAdam does not support complex parameters`);
   }
 }
 
@@ -87,17 +120,26 @@ function checkAdafactor(values: ReadonlyMap<string, PyValue>): void {
   const group = values as ParamGroup;
   const [first, second] = pairOf(values, 'eps');
   if (!(num(group, 'lr') >= 0)) refuse(`Learning rate should be >= 0 but is: ${repr(values.get('lr'))}`);
-  if (!(num(group, 'beta2_decay') <= 0)) refuse(`beta2_decay should be <= 0 but is: ${repr(values.get('beta2_decay'))}`);
-  if (first !== null && !(Number(numberOf(first, 'eps')) >= 0)) refuse(`epsilon1 should be >= 0 but is: ${repr(first)}`);
+  if (!(num(group, 'beta2_decay') <= 0))
+    refuse(`beta2_decay should be <= 0 but is: ${repr(values.get('beta2_decay'))}`);
+  if (first !== null && !(Number(numberOf(first, 'eps')) >= 0))
+    refuse(`epsilon1 should be >= 0 but is: ${repr(first)}`);
   if (!(Number(numberOf(second, 'eps')) >= 0)) refuse(`epsilon2 should be >= 0 but is: ${repr(second)}`);
   if (!(num(group, 'd') >= 1)) refuse(`Clipping threshold d should be >= 1 but is: ${repr(values.get('d'))}`);
-  if (!(num(group, 'weight_decay') >= 0)) refuse(`weight_decay should be >= 0 but is: ${repr(values.get('weight_decay'))}`);
+  if (!(num(group, 'weight_decay') >= 0))
+    refuse(`weight_decay should be >= 0 but is: ${repr(values.get('weight_decay'))}`);
 }
 
 const ADAFACTOR_SPEC: OptimizerSpec = {
   name: 'Adafactor',
   parameters: [
-    ['lr', 1e-2], ['beta2_decay', -0.8], ['eps', tupleOf([null, 1e-3])], ['d', pyFloat(1)], ['weight_decay', pyFloat(0)], ['foreach', null], ['maximize', false],
+    ['lr', 1e-2],
+    ['beta2_decay', -0.8],
+    ['eps', tupleOf([null, 1e-3])],
+    ['d', pyFloat(1)],
+    ['weight_decay', pyFloat(0)],
+    ['foreach', null],
+    ['maximize', false],
   ],
   checks: [oneLearningRate, checkAdafactor],
   added: [['foreach', null]],
@@ -138,8 +180,14 @@ export interface MuonOptions {
 const MUON_SPEC: OptimizerSpec = {
   name: 'Muon',
   parameters: [
-    ['lr', 1e-3], ['weight_decay', 0.1], ['momentum', 0.95], ['nesterov', true], ['ns_coefficients', tupleOf([3.4445, -4.775, 2.0315])], ['eps', 1e-7],
-    ['ns_steps', 5], ['adjust_lr_fn', null],
+    ['lr', 1e-3],
+    ['weight_decay', 0.1],
+    ['momentum', 0.95],
+    ['nesterov', true],
+    ['ns_coefficients', tupleOf([3.4445, -4.775, 2.0315])],
+    ['eps', 1e-7],
+    ['ns_steps', 5],
+    ['adjust_lr_fn', null],
   ],
   checks: [
     oneLearningRate,
@@ -148,7 +196,8 @@ const MUON_SPEC: OptimizerSpec = {
     atLeastZero('weight_decay', 'weight decay should be >= 0 but is'),
     (values) => {
       const name = values.get('adjust_lr_fn');
-      if (name !== null && name !== 'original' && name !== 'match_rms_adamw') refuse(`Adjust learning rate function ${String(name)} is not supported`);
+      if (name !== null && name !== 'original' && name !== 'match_rms_adamw')
+        refuse(`Adjust learning rate function ${String(name)} is not supported`);
     },
   ],
 };
@@ -160,7 +209,10 @@ export class Muon extends Optimizer {
   constructor(params: OptimizerParams, ...args: Arguments<MuonOptions>) {
     super(params, defaultsOf(MUON_SPEC, args));
     for (const param of this.paramGroups.flatMap(paramsIn)) {
-      if (param.ndim !== 2) refuse(`Muon only supports 2D parameters whereas we found a parameter with size: torch.Size([${param.shape.join(', ')}])`);
+      if (param.ndim !== 2)
+        refuse(
+          `Muon only supports 2D parameters whereas we found a parameter with size: torch.Size([${param.shape.join(', ')}])`,
+        );
     }
   }
 }

@@ -52,15 +52,23 @@ export class ByteWriter {
   }
 
   opU16(op: number, value: number): void {
-    this.u8(op);
-    this.#reserve(2);
-    this.#length = this.#bytes.writeUInt16LE(value, this.#length);
+    this.#reserve(3);
+    const at = this.#length;
+    this.#bytes[at] = op;
+    this.#bytes[at + 1] = value;
+    this.#bytes[at + 2] = value >> 8;
+    this.#length = at + 3;
   }
 
   opU32(op: number, value: number): void {
-    this.u8(op);
-    this.#reserve(4);
-    this.#length = this.#bytes.writeUInt32LE(value, this.#length);
+    this.#reserve(5);
+    const at = this.#length;
+    this.#bytes[at] = op;
+    this.#bytes[at + 1] = value;
+    this.#bytes[at + 2] = value >> 8;
+    this.#bytes[at + 3] = value >> 16;
+    this.#bytes[at + 4] = value >>> 24;
+    this.#length = at + 5;
   }
 
   opI32(op: number, value: number): void {
@@ -93,6 +101,24 @@ export class ByteWriter {
     this.#length += this.#bytes.write(text, this.#length, 'latin1');
   }
 
+  /**
+   * A string opcode with its length of one or four bytes and the text, which has less than 256 characters. False, with
+   * nothing written, when one of them is not ASCII.
+   */
+  shortAscii(text: string, op: number, lengthBytes: 1 | 4): boolean {
+    const { length } = text;
+    for (let i = 0; i < length; i++) if (text.charCodeAt(i) > 0x7f) return false;
+    this.#reserve(1 + lengthBytes + length);
+    const bytes = this.#bytes;
+    let at = this.#length;
+    bytes[at++] = op;
+    bytes[at++] = length;
+    for (let i = 1; i < lengthBytes; i++) bytes[at++] = 0;
+    for (let i = 0; i < length; i++) bytes[at++] = text.charCodeAt(i);
+    this.#length = at;
+    return true;
+  }
+
   /** The payload of a string or bytes opcode after `header` has written the opcode; large ones stand outside of frames. */
   payload(data: Uint8Array, header: () => void): void {
     const bypass = data.length >= FRAME_TARGET_BYTES && this.#framing;
@@ -111,7 +137,8 @@ export class ByteWriter {
 
   /** Between two objects: ends the frame when it is long enough. */
   boundary(): void {
-    if (this.#frameAt >= 0 && this.#length - this.#frameAt - FRAME_HEADER_BYTES >= FRAME_TARGET_BYTES) this.closeFrame();
+    if (this.#frameAt >= 0 && this.#length - this.#frameAt - FRAME_HEADER_BYTES >= FRAME_TARGET_BYTES)
+      this.closeFrame();
   }
 
   closeFrame(): void {

@@ -5,8 +5,8 @@
  * (version, shape, dtype, isFortran, bytes); of protocol 5, `_frombuffer(buffer, dtype, shape, order)`; and of scalars,
  * `scalar(dtype, bytes)`.
  */
-import { type GlobalRule, fail } from './rules';
-import { NdArray, NumpyScalar, PyObject, type PyValue, Tuple, typeName } from './values';
+import { fail, type GlobalRule } from './rules';
+import { NdArray, NumpyScalar, PyGlobal, PyObject, type PyValue, Tuple, typeName } from './values';
 
 interface DTypeFacts {
   readonly text: string;
@@ -16,20 +16,42 @@ interface DTypeFacts {
 
 /** The instances of `numpy.dtypes` classes, by class name. */
 const DTYPE_CLASSES: Readonly<Record<string, string>> = {
-  BoolDType: '|b1', Int8DType: '|i1', UInt8DType: '|u1', Int16DType: '<i2', UInt16DType: '<u2', Int32DType: '<i4', UInt32DType: '<u4',
-  Int64DType: '<i8', UInt64DType: '<u8', LongLongDType: '<i8', ULongLongDType: '<u8', Float16DType: '<f2', Float32DType: '<f4', Float64DType: '<f8',
-  Complex64DType: '<c8', Complex128DType: '<c16', ObjectDType: '|O',
+  BoolDType: '|b1',
+  Int8DType: '|i1',
+  UInt8DType: '|u1',
+  Int16DType: '<i2',
+  UInt16DType: '<u2',
+  Int32DType: '<i4',
+  UInt32DType: '<u4',
+  Int64DType: '<i8',
+  UInt64DType: '<u8',
+  LongLongDType: '<i8',
+  ULongLongDType: '<u8',
+  Float16DType: '<f2',
+  Float32DType: '<f4',
+  Float64DType: '<f8',
+  Complex64DType: '<c8',
+  Complex128DType: '<c16',
+  ObjectDType: '|O',
 };
 
 /** What a pickled `numpy.dtype` says: its type string, such as `<f4`, and the bytes of one element. */
 export function dtypeFacts(dtype: PyValue | undefined): DTypeFacts {
   if (!(dtype instanceof PyObject)) return fail(`a numpy dtype is a ${typeName(dtype)}`);
   const className = /^numpy\.dtypes\.(\w+)$/.exec(dtype.global)?.[1];
-  const code = className === undefined ? dtype.args[0] : Object.hasOwn(DTYPE_CLASSES, className) ? DTYPE_CLASSES[className] : undefined;
+  const code =
+    className === undefined
+      ? dtype.args[0]
+      : Object.hasOwn(DTYPE_CLASSES, className)
+        ? DTYPE_CLASSES[className]
+        : undefined;
   const state = dtype.state instanceof Tuple ? dtype.state : new Tuple();
   // state: version, byte order, subarray, names, fields, itemsize, alignment, flags
   const fields = state[3] instanceof Tuple;
   const declared = typeof state[5] === 'number' && state[5] >= 0 ? state[5] : undefined;
+  // `numpy.record`, the class of record arrays, stands where a type code does: its items are structures.
+  if (code instanceof PyGlobal && declared !== undefined)
+    return { text: `|V${declared} (structured)`, itemsize: declared, isObject: false };
   const match = typeof code === 'string' ? /^([<>|=])?([a-zA-Z])(\d*)$/.exec(code) : null;
   if (!match) return fail(`the numpy dtype ${String(code)} is not known`);
   const letter = match[2] as string;
@@ -56,16 +78,24 @@ function dateUnit(metadata: PyValue | undefined): string {
 
 function shapeOf(value: PyValue | undefined): number[] {
   const dims = Array.isArray(value) ? value : [value];
-  if (!dims.every((dim) => Number.isSafeInteger(dim) && (dim as number) >= 0)) return fail('the shape of a numpy array is no tuple of sizes');
+  if (!dims.every((dim) => Number.isSafeInteger(dim) && (dim as number) >= 0))
+    return fail('the shape of a numpy array is no tuple of sizes');
   return dims as number[];
 }
 
 /** Checks that `data` holds exactly the elements that dtype and shape promise. */
-function arrayOf(dtype: PyValue | undefined, shape: readonly number[], data: PyValue | undefined, fortranOrder: boolean, pickled: PyObject): NdArray {
+function arrayOf(
+  dtype: PyValue | undefined,
+  shape: readonly number[],
+  data: PyValue | undefined,
+  fortranOrder: boolean,
+  pickled: PyObject,
+): NdArray {
   const { text, itemsize, isObject } = dtypeFacts(dtype);
   const count = shape.reduce((product, dim) => product * dim, 1);
-  if (isObject) {
-    if (!Array.isArray(data) || data.length !== count) return fail(`a numpy object array of ${count} elements has ${Array.isArray(data) ? data.length : 'no'} items`);
+  if (isObject || (Array.isArray(data) && data.length === count)) {
+    if (!Array.isArray(data) || data.length !== count)
+      return fail(`a numpy object array of ${count} elements has ${Array.isArray(data) ? data.length : 'no'} items`);
     return new NdArray(text, shape, new Uint8Array(), { fortranOrder, objects: data as PyValue[], pickled, itemsize });
   }
   // NumPy of Python 2 wrote its bytes as a string.
@@ -79,9 +109,11 @@ function arrayOf(dtype: PyValue | undefined, shape: readonly number[], data: PyV
 
 const reconstruct: GlobalRule = {
   // Empty until BUILD fills it in place: the memo already holds this very array.
-  reduce: (args, _host, callable) => new NdArray('|V0', [0], new Uint8Array(), { pickled: new PyObject(callable, args, 'reduce'), itemsize: 0 }),
+  reduce: (args, _host, callable) =>
+    new NdArray('|V0', [0], new Uint8Array(), { pickled: new PyObject(callable, args, 'reduce'), itemsize: 0 }),
   build(object, state) {
-    if (!(state instanceof Tuple) || state.length < 4) return fail('the state of a numpy array is no tuple of version, shape, dtype, order and data');
+    if (!(state instanceof Tuple) || state.length < 4)
+      return fail('the state of a numpy array is no tuple of version, shape, dtype, order and data');
     const [shape, dtype, fortran, data] = state.length >= 5 ? state.slice(1) : state;
     object.state = state;
     // A one-dimensional array is both C and Fortran contiguous; NumPy records it as C.
@@ -95,7 +127,8 @@ const scalar: GlobalRule = {
     const { text, itemsize, isObject } = dtypeFacts(args[0]);
     const data = typeof args[1] === 'string' ? new Uint8Array(Buffer.from(args[1], 'latin1')) : args[1];
     if (isObject) return new PyObject(callable, args, 'reduce');
-    if (!(data instanceof Uint8Array) || data.byteLength !== itemsize) return fail(`a numpy scalar of ${text} has not ${itemsize} bytes`);
+    if (!(data instanceof Uint8Array) || data.byteLength !== itemsize)
+      return fail(`a numpy scalar of ${text} has not ${itemsize} bytes`);
     return new NumpyScalar(text, data, new PyObject(callable, args, 'reduce'));
   },
 };

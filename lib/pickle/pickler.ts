@@ -6,6 +6,8 @@
  * loop with a stack of its own, so that no depth of nesting can overflow ours. The whole graph is pickled, and every value
  * that cannot be is refused with its path, before a byte of output exists.
  */
+
+import type { Relocate } from '../compact';
 import { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 import { NestedTensor } from '../tensor/nested';
@@ -13,16 +15,41 @@ import { SparseTensor } from '../tensor/sparse';
 import { Storage } from '../tensor/storage';
 import { Tensor } from '../tensor/tensor';
 import { joinPath } from '../walk';
-import type { Relocate } from '../compact';
 import { ByteWriter } from './byte-writer';
 import { getPickled, type Picklable, pickledForm } from './classes';
 import { python2Parts, python3Parts } from './names';
-import { type GlobalNames, floatKey, globalNameSlot, StringIdentity, isUnmemoized, isFloatSlot, keyIdentity, stringIdentity } from './notes';
-import { Op } from './opcodes';
-import { type TensorWriter, makeTensorWriter } from './tensor-writer';
 import {
-  ByteArray, Complex, Counter, DefaultDict, Device, FrozenSet, Layout, NdArray, NumpyScalar, OrderedDict, PyFloat, PyGlobal, PyInt, PyObject, type PyValue,
-  QScheme, Size, Tuple, typeName,
+  floatKey,
+  type GlobalNames,
+  globalNameSlot,
+  isFloatSlot,
+  isUnmemoized,
+  keyIdentity,
+  StringIdentity,
+  stringIdentity,
+} from './notes';
+import { Op } from './opcodes';
+import { makeTensorWriter, type TensorWriter } from './tensor-writer';
+import {
+  ByteArray,
+  Complex,
+  Counter,
+  DefaultDict,
+  Device,
+  FrozenSet,
+  Layout,
+  NdArray,
+  NumpyScalar,
+  OrderedDict,
+  PyFloat,
+  PyGlobal,
+  PyInt,
+  PyObject,
+  type PyValue,
+  QScheme,
+  Size,
+  Tuple,
+  typeName,
 } from './values';
 
 export interface PickleTarget {
@@ -71,7 +98,10 @@ export class Pickler {
   readonly out = new ByteWriter();
   readonly target: PickleTarget;
   readonly #memo = new Map<unknown, number>();
-  readonly #globals = new Map<string, number>();
+  /** Memo numbers of globals by module and name, as spelled. */
+  readonly #globals = new Map<string, Map<string, number>>();
+  /** The spelling of globals for protocols below 3. */
+  readonly #spellings = new Map<string, Map<string, readonly [module: string, name: string]>>();
   readonly #stack: Frame[] = [];
   readonly #tensors: TensorWriter;
   #memoCount = 0;
@@ -110,13 +140,16 @@ export class Pickler {
     } catch (error) {
       if (!(error instanceof CheckpointError) || error.code !== 'UNSAVABLE') throw error;
       const path = this.#path(child ?? root);
-      throw new CheckpointError('UNSAVABLE', `${path ? `value at "${path}"` : 'the value'}: ${error.message}`, { cause: error.cause });
+      throw new CheckpointError('UNSAVABLE', `${path ? `value at "${path}"` : 'the value'}: ${error.message}`, {
+        cause: error.cause,
+      });
     }
   }
 
   #path(last: Child): string {
     let path = '';
-    for (const { child } of [...this.#stack, { child: last }]) if (child[2] !== '' && !child[3]) path = joinPath(path, child[2]);
+    for (const { child } of [...this.#stack, { child: last }])
+      if (child[2] !== '' && !child[3]) path = joinPath(path, child[2]);
     return path;
   }
 
@@ -125,10 +158,11 @@ export class Pickler {
   /** Gives the object the next memo number and writes the opcode that stores it. */
   memoize(identity: unknown): void {
     this.#memo.set(identity, this.#memoCount);
-    this.#put();
+    this.memoizeFresh();
   }
 
-  #put(): void {
+  /** The same for an object that is made for the occasion, so that it cannot be met again. */
+  memoizeFresh(): void {
     const index = this.#memoCount++;
     if (this.target.protocol >= 4) this.out.u8(Op.MEMOIZE);
     else if (index < 256) this.out.opU8(Op.BINPUT, index);
@@ -186,11 +220,14 @@ export class Pickler {
   freshString(text: string): void {
     this.out.boundary();
     this.#text(text);
-    this.#put();
+    this.memoizeFresh();
   }
 
   #text(text: string): void {
     const { out } = this;
+    const short = this.target.protocol >= 4;
+    // Almost every string of a checkpoint is a short name.
+    if (text.length < 256 && out.shortAscii(text, short ? Op.SHORT_BINUNICODE : Op.BINUNICODE, short ? 1 : 4)) return;
     const data = encodeUtf8(text);
     out.payload(data, () => {
       if (this.target.protocol >= 4 && data.length < 256) out.opU8(Op.SHORT_BINUNICODE, data.length);
@@ -201,24 +238,30 @@ export class Pickler {
 
   /** A global in Python 3 names, spelled as the protocol wants it; written once, then recalled, unless told otherwise. */
   global(module: string, name: string, memoized = true): void {
-    this.#spelledGlobal(this.target.protocol < 3 ? python2Parts(module, name) : [module, name], memoized);
+    if (this.target.protocol >= 3) return this.#spelledGlobal(module, name, memoized);
+    let ofModule = this.#spellings.get(module);
+    if (!ofModule) this.#spellings.set(module, (ofModule = new Map()));
+    let spelling = ofModule.get(name);
+    if (!spelling) ofModule.set(name, (spelling = python2Parts(module, name)));
+    this.#spelledGlobal(spelling[0], spelling[1], memoized);
   }
 
-  #spelledGlobal(spelling: readonly [module: string, name: string], memoized: boolean): void {
+  #spelledGlobal(module: string, name: string, memoized: boolean): void {
     this.out.boundary();
-    const key = `${spelling[0]}\n${spelling[1]}`;
-    const known = this.#globals.get(key);
+    let ofModule = this.#globals.get(module);
+    const known = ofModule?.get(name);
     if (known !== undefined) return this.#get(known);
     if (this.target.protocol >= 4) {
-      for (const part of [0, 1] as const) this.#globalName(spelling, part);
+      for (const part of [0, 1] as const) this.#globalName([module, name], part);
       this.out.u8(Op.STACK_GLOBAL);
     } else {
       this.out.u8(Op.GLOBAL);
-      this.out.raw(encodeUtf8(`${key}\n`));
+      this.out.raw(encodeUtf8(`${module}\n${name}\n`));
     }
     if (!memoized) return;
-    this.#globals.set(key, this.#memoCount);
-    this.#put();
+    if (!ofModule) this.#globals.set(module, (ofModule = new Map()));
+    ofModule.set(name, this.#memoCount);
+    this.memoizeFresh();
   }
 
   /** One string of a STACK_GLOBAL. */
@@ -249,7 +292,7 @@ export class Pickler {
   /** The opcode for a tuple of `count` items that are on the stack, after `mark` for more than three. */
   tupleOf(count: number): void {
     this.out.u8(count === 1 ? Op.TUPLE1 : count === 2 ? Op.TUPLE2 : count === 3 ? Op.TUPLE3 : Op.TUPLE);
-    this.#put();
+    this.memoizeFresh();
   }
 
   // ---- values
@@ -257,15 +300,23 @@ export class Pickler {
   /** Writes a leaf and returns nothing, or begins a container and returns the generator of its contents. */
   #save(child: Child): Steps | undefined {
     const [value, container, slot, isKey] = child;
-    if (isKey && typeof value !== 'string' && (container instanceof Map || container instanceof Set)) checkKey(value as PyValue, (key) => container.has(key));
+    if (isKey && typeof value !== 'string' && (container instanceof Map || container instanceof Set))
+      checkKey(value as PyValue, (key) => container.has(key));
     this.out.boundary();
     switch (typeof value) {
       case 'string':
-        this.string(value, (container && (isKey ? keyIdentity(container, value) : stringIdentity(container, slot, value))) ?? value);
+        this.string(
+          value,
+          (container && (isKey ? keyIdentity(container, value) : stringIdentity(container, slot, value))) ?? value,
+        );
         return undefined;
       case 'number': {
         const key = isKey && container ? floatKey(container, value) : undefined;
-        const float = key !== undefined || !Number.isSafeInteger(value) || Object.is(value, -0) || (!isKey && container !== undefined && isFloatSlot(container, slot, value));
+        const float =
+          key !== undefined ||
+          !Number.isSafeInteger(value) ||
+          Object.is(value, -0) ||
+          (!isKey && container !== undefined && isFloatSlot(container, slot, value));
         if (float) this.float(key ?? value);
         else this.int(value);
         return undefined;
@@ -283,16 +334,22 @@ export class Pickler {
         }
         return this.#saveObject(value, container instanceof PyObject && slot === '__args__');
       default:
-        throw refuse(value === undefined ? 'undefined has no form in a pickle; use null for None, or leave the key out' : `a ${typeof value} has no form in a pickle`);
+        throw refuse(
+          value === undefined
+            ? 'undefined has no form in a pickle; use null for None, or leave the key out'
+            : `a ${typeof value} has no form in a pickle`,
+        );
     }
   }
 
   /** `areArgs`: the value is the tuple of arguments of a call. */
   #saveObject(value: object, areArgs: boolean): Steps | undefined {
     if (this.recall(value)) return undefined;
-    if (value instanceof Tensor || value instanceof SparseTensor || value instanceof NestedTensor) return this.#tensors.tensor(value);
+    if (value instanceof Tensor || value instanceof SparseTensor || value instanceof NestedTensor)
+      return this.#tensors.tensor(value);
     if (value instanceof Map) return this.#saveMap(value as Map<PyValue, PyValue>);
-    if (Array.isArray(value)) return value instanceof Tuple ? this.#saveTuple(value, areArgs) : this.#saveList(value as PyValue[]);
+    if (Array.isArray(value))
+      return value instanceof Tuple ? this.#saveTuple(value, areArgs) : this.#saveList(value as PyValue[]);
     if (value instanceof PyObject) return this.reduction(value, value);
     if (value instanceof Set) return this.#saveSet(value as Set<PyValue>);
     if (value instanceof Storage) return this.#tensors.bareStorage(value);
@@ -339,22 +396,31 @@ export class Pickler {
     if (own) return this.reduction(own.call(value, pickled), value);
     if (pickled) return this.reduction(pickled, value);
     const prototype = Object.getPrototypeOf(value) as object | null;
-    if (prototype === Object.prototype || prototype === null) return this.#saveEntries(value, entriesOf(value as Record<string, PyValue>));
-    if (value instanceof Date) throw refuse('a Date has no form in a pickle; store value.toISOString() or value.getTime() / 1000');
-    if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) throw refuse(`a ${typeName(value)} has no form in a pickle; use Tensor.from(array), or a Uint8Array for bytes`);
-    throw refuse(`an instance of ${typeName(value)} has no form in a pickle; register its class with register(), or save a plain object, Map or state dict`);
+    if (prototype === Object.prototype || prototype === null)
+      return this.#saveEntries(value, entriesOf(value as Record<string, PyValue>));
+    if (value instanceof Date)
+      throw refuse('a Date has no form in a pickle; store value.toISOString() or value.getTime() / 1000');
+    if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer)
+      throw refuse(`a ${typeName(value)} has no form in a pickle; use Tensor.from(array), or a Uint8Array for bytes`);
+    throw refuse(
+      `an instance of ${typeName(value)} has no form in a pickle; register its class with register(), or save a plain object, Map or state dict`,
+    );
   }
 
   #saveGlobal(value: PyGlobal): Steps | undefined {
     const [module, name] = python3Parts(value.module, value.name);
     // Several names of Python 3 had one in Python 2, and the other way round: what a file says is kept.
     const isPython2 = module !== value.module || name !== value.name;
-    if (isPython2 && this.target.protocol < 3) return void this.#spelledGlobal([value.module, value.name], !isUnmemoized(value));
+    if (isPython2 && this.target.protocol < 3)
+      return void this.#spelledGlobal(value.module, value.name, !isUnmemoized(value));
     // Protocols below 4 have no dotted names: Python fetches a nested class from its parent.
     if (this.target.protocol >= 4 || !name.includes('.')) return void this.global(module, name, !isUnmemoized(value));
     const dot = name.lastIndexOf('.');
     const parent = new PyGlobal(module, name.slice(0, dot));
-    return this.reduction(new PyObject(new PyGlobal('builtins', 'getattr'), Tuple.of<PyValue>(parent, name.slice(dot + 1)), 'reduce'), value);
+    return this.reduction(
+      new PyObject(new PyGlobal('builtins', 'getattr'), Tuple.of<PyValue>(parent, name.slice(dot + 1)), 'reduce'),
+      value,
+    );
   }
 
   #saveBytes(value: Uint8Array): void {
@@ -504,7 +570,7 @@ export class Pickler {
     if (dict instanceof Counter) {
       this.global('collections', 'Counter');
       out.u8(Op.EMPTY_DICT);
-      this.#put();
+      this.memoizeFresh();
       yield* this.#exactEntries(dict, dict as unknown as Map<PyValue, PyValue>);
       this.tupleOf(1);
     } else if (dict instanceof DefaultDict) {
@@ -533,7 +599,7 @@ export class Pickler {
     if (this.target.protocol < 4) {
       this.global('builtins', frozen ? 'frozenset' : 'set');
       out.u8(Op.EMPTY_LIST);
-      this.#put();
+      this.memoizeFresh();
       yield* this.#setItems(set, items, Op.APPENDS);
       this.tupleOf(1);
       out.u8(Op.REDUCE);
@@ -597,11 +663,13 @@ export class Pickler {
       yield [object.kwargs ?? new Map(), undefined, '__kwargs__'];
       out.u8(Op.NEWOBJ_EX);
     } else {
-      if (object.kwargs?.size) throw refuse(`an object of ${object.global} made with keyword arguments needs pickleProtocol 4 or 5`);
+      if (object.kwargs?.size)
+        throw refuse(`an object of ${object.global} made with keyword arguments needs pickleProtocol 4 or 5`);
       yield [object.callable, undefined, ''];
       yield [args, object, '__args__'];
       // Old-style instances without arguments are made without a call, those with arguments by one.
-      const byCall = construction === 'reduce' || ((construction === 'inst' || construction === 'obj') && args.length > 0);
+      const byCall =
+        construction === 'reduce' || ((construction === 'inst' || construction === 'obj') && args.length > 0);
       out.u8(byCall ? Op.REDUCE : Op.NEWOBJ);
     }
     if (this.#memo.has(identity)) {
@@ -627,7 +695,11 @@ function entriesOf(object: Readonly<Record<string, PyValue>>): [string, PyValue]
     try {
       return [key, object[key] as PyValue];
     } catch (cause) {
-      throw new CheckpointError('UNSAVABLE', `its property "${key}" throws when it is read: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+      throw new CheckpointError(
+        'UNSAVABLE',
+        `its property "${key}" throws when it is read: ${cause instanceof Error ? cause.message : String(cause)}`,
+        { cause },
+      );
     }
   });
 }
@@ -637,9 +709,22 @@ function entriesOf(object: Readonly<Record<string, PyValue>>): [string, PyValue]
  * 1, true and 1n.
  */
 function checkKey(key: PyValue, has: (key: PyValue) => boolean): void {
-  const mutable = (Array.isArray(key) && !(key instanceof Tuple)) || key instanceof Map || (key instanceof Set && !(key instanceof FrozenSet)) || key instanceof ByteArray;
+  const mutable =
+    (Array.isArray(key) && !(key instanceof Tuple)) ||
+    key instanceof Map ||
+    (key instanceof Set && !(key instanceof FrozenSet)) ||
+    key instanceof ByteArray;
   if (mutable) throw refuse(`a ${typeName(key)} cannot be the key of a dict or member of a set in Python`);
-  const number = typeof key === 'boolean' ? Number(key) : typeof key === 'bigint' ? Number(key) : key instanceof PyFloat ? key.value : key instanceof PyInt ? Number(key.value) : undefined;
+  const number =
+    typeof key === 'boolean'
+      ? Number(key)
+      : typeof key === 'bigint'
+        ? Number(key)
+        : key instanceof PyFloat
+          ? key.value
+          : key instanceof PyInt
+            ? Number(key.value)
+            : undefined;
   if (number !== undefined && has(number)) throw refuse(`the keys ${String(key)} and ${number} are one key in Python`);
 }
 
@@ -647,7 +732,9 @@ function checkKey(key: PyValue, has: (key: PyValue) => boolean): void {
 function twosComplement(value: bigint): Uint8Array {
   const bits = (value < 0n ? -value - 1n : value).toString(2).length + 1;
   const length = Math.ceil(bits / 8);
-  const hex = BigInt.asUintN(length * 8, value).toString(16).padStart(length * 2, '0');
+  const hex = BigInt.asUintN(length * 8, value)
+    .toString(16)
+    .padStart(length * 2, '0');
   return Buffer.from(hex, 'hex').reverse();
 }
 
@@ -658,7 +745,11 @@ function encodeUtf8(text: string): Uint8Array {
   for (const character of text) {
     const code = character.codePointAt(0) as number;
     const lone = code >= 0xd800 && code <= 0xdfff;
-    parts.push(lone ? Buffer.from([0xe0 | (code >> 12), 0x80 | ((code >> 6) & 0x3f), 0x80 | (code & 0x3f)]) : Buffer.from(character, 'utf8'));
+    parts.push(
+      lone
+        ? Buffer.from([0xe0 | (code >> 12), 0x80 | ((code >> 6) & 0x3f), 0x80 | (code & 0x3f)])
+        : Buffer.from(character, 'utf8'),
+    );
   }
   return Buffer.concat(parts);
 }

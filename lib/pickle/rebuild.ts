@@ -2,15 +2,16 @@
  * Rules for the functions through which PyTorch rebuilds tensors (torch/_utils.py, torch/_tensor.py), for all forms since
  * 0.1. Every number that a file gives is proven against the storage before a tensor exists.
  */
+
+import { isBigEndianUntyped } from '../container/byte-order';
 import { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 import { NestedTensor } from '../tensor/nested';
-import { type Quantizer, QuantizedTensor } from '../tensor/quantized';
+import { QuantizedTensor, type Quantizer } from '../tensor/quantized';
 import { type SparseComponents, SparseTensor } from '../tensor/sparse';
 import { MemoryBytes, MetaBytes, Storage } from '../tensor/storage';
-import { Parameter, Tensor, checkBounds } from '../tensor/tensor';
-import { isBigEndianUntyped } from '../container/byte-order';
-import { type GlobalRule, type Host, KnownGlobal, fail } from './rules';
+import { checkBounds, Parameter, Tensor } from '../tensor/tensor';
+import { fail, type GlobalRule, type Host, KnownGlobal } from './rules';
 import { Layout, NdArray, PyGlobal, PyObject, type PyValue, QScheme, Tuple, typeName } from './values';
 
 function storageArg(value: PyValue | undefined): Storage {
@@ -34,7 +35,14 @@ function dimsArg(value: PyValue | undefined, what: string): readonly number[] {
   throw new CheckpointError('TENSOR_CORRUPT', `the ${what} of a tensor is a ${typeName(value)}, not a tuple`);
 }
 
-function build(storage: Storage, dtype: DType, offset: PyValue | undefined, size: PyValue | undefined, stride: PyValue | undefined, requiresGrad: boolean): Tensor {
+function build(
+  storage: Storage,
+  dtype: DType,
+  offset: PyValue | undefined,
+  size: PyValue | undefined,
+  stride: PyValue | undefined,
+  requiresGrad: boolean,
+): Tensor {
   const shape = dimsArg(size, 'size');
   const steps = dimsArg(stride, 'stride');
   checkBounds(storage.nbytes, dtype, shape, steps, offset as number);
@@ -51,7 +59,13 @@ function withBits(tensor: Tensor, metadata: PyValue | undefined): Tensor {
 }
 
 /** `_rebuild_tensor_v2` of an ordinary tensor whose arguments are already numbers; shape and stride are taken over. */
-export function rebuildPlainTensor(storage: PyValue, storageOffset: number, shape: number[], stride: number[], requiresGrad: boolean): Tensor {
+export function rebuildPlainTensor(
+  storage: PyValue,
+  storageOffset: number,
+  shape: number[],
+  stride: number[],
+  requiresGrad: boolean,
+): Tensor {
   const known = storageArg(storage);
   checkBounds(known.nbytes, known.dtype, shape, stride, storageOffset);
   return new Tensor(known, known.dtype, shape, stride, storageOffset, requiresGrad);
@@ -81,10 +95,12 @@ const rebuildQuantized: GlobalRule['reduce'] = (args) => {
   const base = build(storage, storage.dtype, args[1], args[2], args[3], args[5] === true);
   const params = args[4];
   const qscheme = Array.isArray(params) ? (params as PyValue[])[0] : undefined;
-  if (!(qscheme instanceof QScheme)) throw new CheckpointError('TENSOR_CORRUPT', `the quantizer of a tensor is a ${typeName(params)}`);
+  if (!(qscheme instanceof QScheme))
+    throw new CheckpointError('TENSOR_CORRUPT', `the quantizer of a tensor is a ${typeName(params)}`);
   const [, a, b, axis] = params as PyValue[];
   if (qscheme.name === 'per_tensor_affine' || qscheme.name === 'per_tensor_symmetric') {
-    if (typeof a !== 'number' || typeof b !== 'number') throw new CheckpointError('TENSOR_CORRUPT', 'the scale and zero point of a quantized tensor are no numbers');
+    if (typeof a !== 'number' || typeof b !== 'number')
+      throw new CheckpointError('TENSOR_CORRUPT', 'the scale and zero point of a quantized tensor are no numbers');
     return quantized(base, { qscheme, scale: a, zeroPoint: b });
   }
   const channel = Number(axis);
@@ -92,11 +108,19 @@ const rebuildQuantized: GlobalRule['reduce'] = (args) => {
   const scales = tensorArg(a, 'the scales of a quantized tensor');
   const zeroPoints = tensorArg(b, 'the zero points of a quantized tensor');
   if (channels === undefined || scales.numel !== channels || zeroPoints.numel !== channels) {
-    throw new CheckpointError('TENSOR_CORRUPT', `a quantized tensor of ${String(channels)} channels along axis ${String(axis)} has ${scales.numel} scales and ${zeroPoints.numel} zero points`);
+    throw new CheckpointError(
+      'TENSOR_CORRUPT',
+      `a quantized tensor of ${String(channels)} channels along axis ${String(axis)} has ${scales.numel} scales and ${zeroPoints.numel} zero points`,
+    );
   }
   // PyTorch writes per_channel_affine for both schemes; the zero points tell which it is.
   const byFloats = qscheme.name === 'per_channel_affine' && zeroPoints.dtype.isFloatingPoint;
-  return quantized(base, { qscheme: byFloats ? QScheme.of('per_channel_affine_float_qparams') : qscheme, scales, zeroPoints, axis: channel });
+  return quantized(base, {
+    qscheme: byFloats ? QScheme.of('per_channel_affine_float_qparams') : qscheme,
+    scales,
+    zeroPoints,
+    axis: channel,
+  });
 };
 
 function quantized(base: Tensor, quantizer: Quantizer): QuantizedTensor {
@@ -106,6 +130,12 @@ function quantized(base: Tensor, quantizer: Quantizer): QuantizedTensor {
 
 /** A Parameter over a tensor; a Variable of PyTorch 0.3 may stand in its place. */
 function parameter(data: PyValue | undefined, requiresGrad: PyValue | undefined, state?: PyValue): PyValue {
+  // The tensor was made for this parameter alone: it becomes the parameter.
+  if (data instanceof QuantizedTensor || data instanceof SparseTensor || data instanceof NestedTensor) {
+    data.isParameter = true;
+    data.requiresGrad = requiresGrad === true;
+    return data;
+  }
   const made = new Parameter(tensorArg(data, 'the data of a parameter'), requiresGrad === true);
   if (state !== undefined && state !== null) made.attributes = state;
   return made;
@@ -125,24 +155,39 @@ function component(value: PyValue | undefined, name: string): Tensor {
 }
 
 function rowComponents([crow, col, values]: readonly PyValue[]): SparseComponents {
-  return { crowIndices: component(crow, 'crow_indices'), colIndices: component(col, 'col_indices'), values: component(values, 'values') };
+  return {
+    crowIndices: component(crow, 'crow_indices'),
+    colIndices: component(col, 'col_indices'),
+    values: component(values, 'values'),
+  };
 }
 
 function columnComponents([ccol, row, values]: readonly PyValue[]): SparseComponents {
-  return { ccolIndices: component(ccol, 'ccol_indices'), rowIndices: component(row, 'row_indices'), values: component(values, 'values') };
+  return {
+    ccolIndices: component(ccol, 'ccol_indices'),
+    rowIndices: component(row, 'row_indices'),
+    values: component(values, 'values'),
+  };
 }
 
 const rebuildSparse: GlobalRule['reduce'] = ([layout, data]) => {
   const name = layout instanceof Layout ? layout.name : '';
   const components = Object.hasOwn(SPARSE, name) ? SPARSE[name] : undefined;
-  if (!components || !Array.isArray(data)) throw new CheckpointError('TENSOR_CORRUPT', `a sparse tensor has the layout ${String(layout)}`);
+  if (!components || !Array.isArray(data))
+    throw new CheckpointError('TENSOR_CORRUPT', `a sparse tensor has the layout ${String(layout)}`);
   const parts = data as PyValue[];
   const made = components(parts);
   const count = Object.keys(made).length;
   const shape = dimsArg(parts[count], 'size');
-  if (!shape.every((dim) => Number.isSafeInteger(dim) && dim >= 0)) throw new CheckpointError('TENSOR_CORRUPT', `the size of a sparse tensor is [${shape.join(', ')}]`);
+  if (!shape.every((dim) => Number.isSafeInteger(dim) && dim >= 0))
+    throw new CheckpointError('TENSOR_CORRUPT', `the size of a sparse tensor is [${shape.join(', ')}]`);
   const coalesced = parts[count + 1];
-  return new SparseTensor(layout as Layout, made, shape, typeof coalesced === 'boolean' ? { isCoalesced: coalesced } : {});
+  return new SparseTensor(
+    layout as Layout,
+    made,
+    shape,
+    typeof coalesced === 'boolean' ? { isCoalesced: coalesced } : {},
+  );
 };
 
 const rebuildNested: GlobalRule['reduce'] = ([buffer, sizes, strides, offsets]) =>
@@ -167,15 +212,21 @@ const rebuildMeta: GlobalRule['reduce'] = ([dtype, size, stride, requiresGrad]) 
 /** A tensor of a device without storages: its values came over the CPU. */
 const rebuildFromCpu: GlobalRule['reduce'] = ([data, dtype, device, requiresGrad], host) => {
   const tensor = tensorArg(data, 'the values of a device tensor');
-  if (tensor.dtype !== dtypeArg(dtype)) throw new CheckpointError('TENSOR_CORRUPT', `a device tensor of ${String(dtype)} has values of ${tensor.dtype}`);
+  if (tensor.dtype !== dtypeArg(dtype))
+    throw new CheckpointError('TENSOR_CORRUPT', `a device tensor of ${String(dtype)} has values of ${tensor.dtype}`);
   const storage = host.placeDevice(tensor.storage.withLocation(String(device)));
   return new Tensor(storage, tensor.dtype, tensor.shape, tensor.stride, tensor.storageOffset, requiresGrad === true);
 };
 
 const rebuildFromNumpy: GlobalRule['reduce'] = ([array, dtype, device, requiresGrad], host) => {
-  if (!(array instanceof NdArray)) throw new CheckpointError('TENSOR_CORRUPT', `the values of a device tensor are a ${typeName(array)}, not a numpy array`);
+  if (!(array instanceof NdArray))
+    throw new CheckpointError(
+      'TENSOR_CORRUPT',
+      `the values of a device tensor are a ${typeName(array)}, not a numpy array`,
+    );
   const type = dtypeArg(dtype);
-  if (array.itemsize !== type.itemsize) throw new CheckpointError('TENSOR_CORRUPT', `a device tensor of ${type} has values of numpy dtype ${array.dtype}`);
+  if (array.itemsize !== type.itemsize)
+    throw new CheckpointError('TENSOR_CORRUPT', `a device tensor of ${type} has values of numpy dtype ${array.dtype}`);
   const stored = new Storage('numpy', String(device), type, new MemoryBytes(array.toBytes(), false));
   const stride: number[] = [];
   let step = 1;
@@ -196,9 +247,12 @@ const rebuildFromType: GlobalRule['reduce'] = (args, host, callable) => {
     made.base = Tuple.of(type as PyValue, state as PyValue);
     return made;
   }
+  if (func.rule.reduce === rebuildFromType)
+    return fail('_rebuild_from_type_v2 is given itself as the function to call');
   const made = func.rule.reduce(inner, host, func);
   if (!(made instanceof Tensor)) return made;
-  if (type instanceof PyGlobal && type.global !== 'torch.Tensor' && type.global !== 'torch.nn.parameter.Parameter') made.pythonType = type;
+  if (type instanceof PyGlobal && type.global !== 'torch.Tensor' && type.global !== 'torch.nn.parameter.Parameter')
+    made.pythonType = type;
   if (state !== undefined && state !== null) made.attributes = state;
   return made;
 };
@@ -214,7 +268,16 @@ function legacyVariable(kind: 'Parameter' | 'Variable'): GlobalRule {
     reduce(args) {
       const [data, requiresGrad] = args;
       const tensor = data instanceof Tensor ? data : hollow(DType.float32);
-      return kind === 'Parameter' ? new Parameter(tensor, requiresGrad !== false) : new Tensor(tensor.storage, tensor.dtype, tensor.shape, tensor.stride, tensor.storageOffset, requiresGrad === true);
+      return kind === 'Parameter'
+        ? new Parameter(tensor, requiresGrad !== false)
+        : new Tensor(
+            tensor.storage,
+            tensor.dtype,
+            tensor.shape,
+            tensor.stride,
+            tensor.storageOffset,
+            requiresGrad === true,
+          );
     },
   };
 }
@@ -247,7 +310,8 @@ export function buildTensor(tensor: Tensor, state: PyValue): Tensor {
   if (state instanceof Tensor) return fill(tensor, state, true);
   if (state instanceof Tuple) {
     const [first, second, third, fourth] = state;
-    if (first instanceof Storage && state.length === 4) return fill(tensor, build(first, first.dtype, second, third, fourth, false), false);
+    if (first instanceof Storage && state.length === 4)
+      return fill(tensor, build(first, first.dtype, second, third, fourth, false), false);
     if (first instanceof Tensor) {
       if (second instanceof Tensor) tensor.grad = second;
       return fill(tensor, first, state.length > 3 ? fourth === true : tensor.requiresGrad);
@@ -263,7 +327,8 @@ export function buildTensor(tensor: Tensor, state: PyValue): Tensor {
     if (grad instanceof Tensor) tensor.grad = grad;
     return fill(tensor, state.get('data') as Tensor, state.get('requires_grad') === true);
   }
-  if (!(state instanceof Map) && !(state instanceof Tuple)) return fail(`the state of a tensor is a ${typeName(state)}`);
+  if (!(state instanceof Map) && !(state instanceof Tuple))
+    return fail(`the state of a tensor is a ${typeName(state)}`);
   tensor.attributes = state;
   return tensor;
 }
@@ -291,13 +356,31 @@ export const torchRules: readonly (readonly [global: string, rule: GlobalRule])[
   ['torch.autograd.variable.Variable', legacyVariable('Variable')],
   ['torch.autograd.Variable', legacyVariable('Variable')],
   ...tensorClasses,
-  ['torch.storage._load_from_bytes', { reduce: ([bytes], host: Host) => (bytes instanceof Uint8Array ? host.loadNested(bytes) : fail('torch.storage._load_from_bytes is given no bytes')) }],
-  ['torch.serialization._get_layout', { reduce: ([name]) => (typeof name === 'string' ? Layout.of(name.replace(/^torch\./, '')) : fail('a layout has no name')) }],
+  [
+    'torch.storage._load_from_bytes',
+    {
+      reduce: ([bytes], host: Host) =>
+        bytes instanceof Uint8Array ? host.loadNested(bytes) : fail('torch.storage._load_from_bytes is given no bytes'),
+    },
+  ],
+  [
+    'torch.serialization._get_layout',
+    {
+      reduce: ([name]) =>
+        typeof name === 'string' ? Layout.of(name.replace(/^torch\./, '')) : fail('a layout has no name'),
+    },
+  ],
   // TorchScript wraps typed containers; the types are in the code and the values are plain.
   ['torch.jit._pickle.build_intlist', { reduce: firstArgument }],
   ['torch.jit._pickle.build_doublelist', { reduce: firstArgument }],
   ['torch.jit._pickle.build_boollist', { reduce: firstArgument }],
   ['torch.jit._pickle.build_tensorlist', { reduce: firstArgument }],
-  ['torch.jit._pickle.build_tensor_from_id', { reduce: ([id], host) => (typeof id === 'number' ? host.tensorFromId(id) : fail('build_tensor_from_id is given no number')) }],
+  [
+    'torch.jit._pickle.build_tensor_from_id',
+    {
+      reduce: ([id], host) =>
+        typeof id === 'number' ? host.tensorFromId(id) : fail('build_tensor_from_id is given no number'),
+    },
+  ],
   ['torch.jit._pickle.restore_type_tag', { reduce: firstArgument }],
 ];

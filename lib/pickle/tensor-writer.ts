@@ -11,8 +11,17 @@ import { SparseTensor } from '../tensor/sparse';
 import type { Storage } from '../tensor/storage';
 import { Parameter, Tensor } from '../tensor/tensor';
 import { Op } from './opcodes';
-import { type Pickler, type Steps, refuse } from './pickler';
+import { type Pickler, refuse, type Steps } from './pickler';
 import { Size, Tuple } from './values';
+
+/** How a storage was written the first time. The object stands for the string of the key in the memo. */
+interface Written {
+  /** uint8 for an untyped one: PyTorch refuses a second dtype over the same bytes. */
+  readonly dtype: DType;
+  readonly key: string;
+}
+
+type AnyTensor = Tensor | SparseTensor | NestedTensor;
 
 export interface TensorWriter {
   tensor(tensor: Tensor | SparseTensor | NestedTensor): Steps | undefined;
@@ -28,29 +37,23 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
   const old = target.torchVersion === '1.13';
   /** True when 1.13 itself is to read the file. A file of that layout may be of 2.0, which keeps what 1.13 loses. */
   const limited = old && target.versionAsked;
-  /** The dtype that each storage was written under, uint8 for an untyped one: PyTorch refuses a second one. */
-  const dtypes = new Map<Storage, DType>();
-  const keys = new Map<string, object>();
+  const written = new Map<Storage, Written>();
 
   function persistentId(storage: Storage, dtype: DType, untyped: boolean): void {
     const name = untyped ? 'UntypedStorage' : (dtype.storageClass as string);
-    const written = untyped ? DType.uint8 : dtype;
-    const known = dtypes.get(storage);
-    if (known === undefined) dtypes.set(storage, written);
-    else if (known !== written && storage.nbytes > 0) throw refuse('Cannot save multiple tensors or storages that view the same data as different types');
+    const type = untyped ? DType.uint8 : dtype;
     const numel = untyped ? storage.nbytes : dtype.numelIn(storage.nbytes) / dtype.elementsPerByte;
-    const key = target.storageKey(storage, numel);
+    let known = written.get(storage);
+    if (!known) written.set(storage, (known = { dtype: type, key: target.storageKey(storage, numel) }));
+    else if (known.dtype !== type && storage.nbytes > 0)
+      throw refuse('Cannot save multiple tensors or storages that view the same data as different types');
     const location = locationTag(storage);
     pickler.mark();
     pickler.string('storage');
     pickler.global(untyped ? 'torch.storage' : 'torch', name);
-    if (target.legacy) pickler.freshString(key);
-    else {
-      // One string object per key, apart from every equal string of the user.
-      let identity = keys.get(key);
-      if (!identity) keys.set(key, (identity = {}));
-      pickler.string(key, identity);
-    }
+    if (target.legacy) pickler.freshString(known.key);
+    // One string object per key, apart from every equal string of the user.
+    else pickler.string(known.key, known);
     if (CONSTANT_LOCATIONS.has(location)) pickler.string(location);
     else pickler.freshString(location);
     pickler.int(numel);
@@ -72,7 +75,7 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
     pickler.global('collections', 'OrderedDict');
     out.u8(Op.EMPTY_TUPLE);
     out.u8(Op.REDUCE);
-    pickler.memoize({});
+    pickler.memoizeFresh();
   }
 
   /** True when the dtype has no typed storage class and goes through `_rebuild_tensor_v3`. */
@@ -136,12 +139,18 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
 
   /** `{'conj': True}` or `{'neg': True}`, or both. */
   function bits(tensor: Tensor): void {
-    if (limited) throw refuse('a lazily conjugated or negated tensor cannot be written in the layout of PyTorch 1.13; use its clone()');
+    if (limited)
+      throw refuse(
+        'a lazily conjugated or negated tensor cannot be written in the layout of PyTorch 1.13; use its clone()',
+      );
     out.u8(Op.EMPTY_DICT);
-    pickler.memoize({});
+    pickler.memoizeFresh();
     const both = tensor.conj && tensor.neg;
     if (both) out.u8(Op.MARK);
-    for (const [name, set] of [['conj', tensor.conj], ['neg', tensor.neg]] as const) {
+    for (const [name, set] of [
+      ['conj', tensor.conj],
+      ['neg', tensor.neg],
+    ] as const) {
       if (!set) continue;
       pickler.freshString(name);
       pickler.bool(true);
@@ -149,11 +158,18 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
     out.u8(both ? Op.SETITEMS : Op.SETITEM);
   }
 
-  function* plain(tensor: Tensor, identity: object, requiresGrad: boolean): Steps {
+  /** `identity`: what the memo knows the result as; null for one that is made for the occasion. */
+  function* plain(tensor: Tensor, identity: object | null, requiresGrad: boolean): Steps {
     pickler.global('torch._utils', rebuildFunction(tensor));
     yield* rebuildArgs(tensor, requiresGrad);
     out.u8(Op.REDUCE);
-    pickler.memoize(identity);
+    remember(identity);
+  }
+
+  /** The memo number of an object, or of one that PyTorch makes anew and nothing refers to. */
+  function remember(identity: object | null): void {
+    if (identity) pickler.memoize(identity);
+    else pickler.memoizeFresh();
   }
 
   /** A subclass, or a tensor that carries attributes. */
@@ -170,15 +186,16 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
     pickler.memoize(tensor);
   }
 
-  function* parameter(tensor: Parameter): Steps {
-    const withState = hasAttributes(tensor) && !limited;
+  /** `inner` writes what `parameter.data` is: a new tensor object without gradient. */
+  function* parameter(tensor: AnyTensor, inner: Steps): Steps {
+    const attributes = tensor instanceof Tensor && hasAttributes(tensor) ? tensor.attributes : undefined;
+    const withState = attributes !== undefined && !limited;
     pickler.global('torch._utils', withState ? '_rebuild_parameter_with_state' : '_rebuild_parameter');
     if (withState) pickler.mark();
-    // `parameter.data` is a new tensor object without gradient.
-    yield* plain(tensor, {}, false);
+    yield* inner;
     pickler.bool(tensor.requiresGrad);
     hooks();
-    if (withState) yield [tensor.attributes, undefined, '__attrs__'];
+    if (withState) yield [attributes, undefined, '__attrs__'];
     pickler.tupleOf(withState ? 4 : 3);
     out.u8(Op.REDUCE);
     pickler.memoize(tensor);
@@ -189,7 +206,7 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
     return attributes !== undefined && attributes !== null && !(attributes instanceof Map && attributes.size === 0);
   }
 
-  function* sparse(tensor: SparseTensor): Steps {
+  function* sparse(tensor: SparseTensor, identity: object | null): Steps {
     const csr = tensor.layout.name === 'sparse_csr' && old;
     pickler.global('torch._utils', csr ? '_rebuild_sparse_csr_tensor' : '_rebuild_sparse_tensor');
     yield [tensor.layout, undefined, ''];
@@ -200,23 +217,26 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
     yield [Tuple.from(items as object[]), undefined, ''];
     pickler.tupleOf(2);
     out.u8(Op.REDUCE);
-    pickler.memoize(tensor);
+    remember(identity);
   }
 
-  function* nested(tensor: NestedTensor): Steps {
+  function* nested(tensor: NestedTensor, identity: object | null): Steps {
     if (limited) throw refuse('a nested tensor cannot be written in the layout of PyTorch 1.13');
     const { buffer, sizes, strides, storageOffsets } = tensor.components;
     pickler.global('torch._utils', '_rebuild_nested_tensor');
     yield [Tuple.from<object>([buffer, sizes, strides, storageOffsets]), undefined, ''];
     out.u8(Op.REDUCE);
-    pickler.memoize(tensor);
+    remember(identity);
   }
 
   return {
     tensor(tensor) {
-      if (tensor instanceof SparseTensor) return sparse(tensor);
-      if (tensor instanceof NestedTensor) return nested(tensor);
-      if (tensor instanceof Parameter) return parameter(tensor);
+      if (tensor instanceof SparseTensor)
+        return tensor.isParameter ? parameter(tensor, sparse(tensor, null)) : sparse(tensor, tensor);
+      if (tensor instanceof NestedTensor)
+        return tensor.isParameter ? parameter(tensor, nested(tensor, null)) : nested(tensor, tensor);
+      if (tensor instanceof Parameter || (tensor instanceof QuantizedTensor && tensor.isParameter))
+        return parameter(tensor, plain(tensor, null, false));
       // PyTorch 1.13 keeps attributes of subclasses only.
       if (tensor.pythonType || (hasAttributes(tensor) && !limited)) return typed(tensor);
       return plain(tensor, tensor, tensor.requiresGrad);

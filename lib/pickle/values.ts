@@ -122,7 +122,8 @@ export function pyFloat(value: number): PyFloat {
 
 /** Marks an integer to be saved as a Python int. */
 export function pyInt(value: number | bigint): PyInt {
-  if (typeof value !== 'bigint' && !Number.isInteger(value)) throw new TypeError(`pyInt takes an integer, not ${String(value)}`);
+  if (typeof value !== 'bigint' && !Number.isInteger(value))
+    throw new TypeError(`pyInt takes an integer, not ${String(value)}`);
   return new PyInt(BigInt(value));
 }
 
@@ -260,7 +261,12 @@ export class NdArray {
     dtype: string,
     shape: readonly number[],
     data: Uint8Array,
-    options: { fortranOrder?: boolean; objects?: PyValue[] | undefined; pickled?: PyObject; itemsize?: number | undefined } = {},
+    options: {
+      fortranOrder?: boolean;
+      objects?: PyValue[] | undefined;
+      pickled?: PyObject;
+      itemsize?: number | undefined;
+    } = {},
   ) {
     this.itemsize = options.itemsize ?? itemsizeOf(dtype);
     this.dtype = dtype;
@@ -276,7 +282,8 @@ export class NdArray {
     const bytes = this.fortranOrder ? fortranToC(this.data, shape, itemsize) : this.data.slice();
     if (!this.dtype.startsWith('>')) return bytes;
     const unit = this.dtype[1] === 'U' ? 4 : this.dtype[1] === 'c' ? itemsize / 2 : itemsize;
-    if (this.dtype[1] !== 'S' && this.dtype[1] !== 'V') for (let i = 0; i < bytes.length; i += unit) bytes.subarray(i, i + unit).reverse();
+    if (this.dtype[1] !== 'S' && this.dtype[1] !== 'V')
+      for (let i = 0; i < bytes.length; i += unit) bytes.subarray(i, i + unit).reverse();
     return bytes;
   }
   toString(): string {
@@ -322,24 +329,41 @@ export class NumpyScalar {
     const view = new DataView(this.data.buffer, this.data.byteOffset, this.data.byteLength);
     const little = !this.dtype.startsWith('>');
     switch (this.dtype.replace(/^[<>|=]|\[.*$/g, '')) {
-      case 'f8': return view.getFloat64(0, little);
-      case 'f4': return view.getFloat32(0, little);
-      case 'f2': return halfToNumber(view.getUint16(0, little));
-      case 'i8': case 'm8': case 'M8': return safeInteger(view.getBigInt64(0, little));
-      case 'u8': return safeInteger(view.getBigUint64(0, little));
-      case 'i4': return view.getInt32(0, little);
-      case 'u4': return view.getUint32(0, little);
-      case 'i2': return view.getInt16(0, little);
-      case 'u2': return view.getUint16(0, little);
-      case 'i1': return view.getInt8(0);
-      case 'u1': return view.getUint8(0);
-      case 'b1': return view.getUint8(0) !== 0;
-      case 'c8': return new Complex(view.getFloat32(0, little), view.getFloat32(4, little));
-      case 'c16': return new Complex(view.getFloat64(0, little), view.getFloat64(8, little));
+      case 'f8':
+        return view.getFloat64(0, little);
+      case 'f4':
+        return view.getFloat32(0, little);
+      case 'f2':
+        return halfToNumber(view.getUint16(0, little));
+      case 'i8':
+      case 'm8':
+      case 'M8':
+        return safeInteger(view.getBigInt64(0, little));
+      case 'u8':
+        return safeInteger(view.getBigUint64(0, little));
+      case 'i4':
+        return view.getInt32(0, little);
+      case 'u4':
+        return view.getUint32(0, little);
+      case 'i2':
+        return view.getInt16(0, little);
+      case 'u2':
+        return view.getUint16(0, little);
+      case 'i1':
+        return view.getInt8(0);
+      case 'u1':
+        return view.getUint8(0);
+      case 'b1':
+        return view.getUint8(0) !== 0;
+      case 'c8':
+        return new Complex(view.getFloat32(0, little), view.getFloat32(4, little));
+      case 'c16':
+        return new Complex(view.getFloat64(0, little), view.getFloat64(8, little));
     }
     if (/^[<>|=]?U/.test(this.dtype)) {
       let text = '';
-      for (let i = 0; i + 4 <= this.data.length; i += 4) text += String.fromCodePoint(view.getUint32(i, little) % 0x110000);
+      for (let i = 0; i + 4 <= this.data.length; i += 4)
+        text += String.fromCodePoint(view.getUint32(i, little) % 0x110000);
       return text.replace(/\0+$/, '');
     }
     return this.data.slice();
@@ -365,5 +389,9 @@ export function safeInteger(value: bigint): number | bigint {
 }
 
 for (const Class of [Tuple, OrderedDict, Complex, PyGlobal, PyObject, Device, TorchConstant, NdArray, NumpyScalar]) {
-  Object.defineProperty(Class.prototype, inspect.custom, { value: inspectAsPython, configurable: true, writable: true });
+  Object.defineProperty(Class.prototype, inspect.custom, {
+    value: inspectAsPython,
+    configurable: true,
+    writable: true,
+  });
 }

@@ -2,7 +2,18 @@
  * A file that is replaced atomically: written under a temporary name beside it, by native code, straight from mappings
  * and arrays. Only streams pass through JavaScript.
  */
-import { type NativeFile, type NativeSink, native, SEGMENT_CRC_BEGIN, SEGMENT_CRC_END, SEGMENT_CRC_ZERO, SEGMENT_DESCRIPTOR, SEGMENT_DESCRIPTOR_64, type SinkBatch, type SinkReport } from '../binding';
+import {
+  type NativeFile,
+  type NativeSink,
+  native,
+  SEGMENT_CRC_BEGIN,
+  SEGMENT_CRC_END,
+  SEGMENT_CRC_ZERO,
+  SEGMENT_DESCRIPTOR,
+  SEGMENT_DESCRIPTOR_64,
+  type SinkBatch,
+  type SinkReport,
+} from '../binding';
 import type { Checksum } from '../container/zip-writer';
 import { CheckpointError } from '../errors';
 import type { OnProgress } from '../source/progress';
@@ -87,7 +98,8 @@ abstract class FileSinkBase {
     for (const { header, payload, byteLength, descriptor } of records) {
       batch.arena(header);
       if (byteLength > 0) {
-        const end = descriptor === 0 ? 0 : SEGMENT_CRC_END | (descriptor === 24 ? SEGMENT_DESCRIPTOR_64 : SEGMENT_DESCRIPTOR);
+        const end =
+          descriptor === 0 ? 0 : SEGMENT_CRC_END | (descriptor === 24 ? SEGMENT_DESCRIPTOR_64 : SEGMENT_DESCRIPTOR);
         const begin = descriptor === 0 ? 0 : SEGMENT_CRC_BEGIN;
         const always = descriptor !== 0 && !this.options.crc32 ? SEGMENT_CRC_ZERO : 0;
         if (payload instanceof Uint8Array && byteLength <= 65536) batch.arena(payload, begin | end | always);
@@ -100,7 +112,12 @@ abstract class FileSinkBase {
           const [source, start] = span instanceof Uint8Array ? [span, 0] : [span[0], span[1]];
           for (let at = 0; at < byteLength; ) {
             const length = Math.min(byteLength - at, CALL_BYTES);
-            batch.span(source, start + at, length, always | (at === 0 ? begin : 0) | (at + length === byteLength ? end : 0));
+            batch.span(
+              source,
+              start + at,
+              length,
+              always | (at === 0 ? begin : 0) | (at + length === byteLength ? end : 0),
+            );
             at += length;
             if (!batch.full) continue;
             yield { batch };
@@ -119,14 +136,21 @@ abstract class FileSinkBase {
     this.counts.kernelBytes += report.kernelBytes;
     this.counts.writtenBytes += report.writtenBytes;
     for (let i = 0; i < report.checksums.length; i += 3) {
-      checksums.push({ crc32: report.checksums[i] as number, descriptorLike: report.checksums[i + 1] ? (report.checksums[i + 2] as number) : undefined });
+      checksums.push({
+        crc32: report.checksums[i] as number,
+        descriptorLike: report.checksums[i + 1] ? (report.checksums[i + 2] as number) : undefined,
+      });
     }
     this.#doneBytes += batch.byteLength;
     this.#progress();
   }
 
   #progress(): void {
-    this.options.onProgress?.({ stage: 'save', bytes: Math.min(this.#doneBytes, this.options.totalBytes), totalBytes: this.options.totalBytes });
+    this.options.onProgress?.({
+      stage: 'save',
+      bytes: Math.min(this.#doneBytes, this.options.totalBytes),
+      totalBytes: this.options.totalBytes,
+    });
   }
 
   /** Everything has been given to the system: the descriptors that native code added are counted, and it is the last chance to stop. */
@@ -139,7 +163,9 @@ abstract class FileSinkBase {
   /** Checksums are reported for records with a descriptor only; the others stand between them with none. */
   protected perRecord(records: readonly SinkRecord[], checksums: readonly Checksum[]): Checksum[] {
     let i = 0;
-    return records.map(({ byteLength, descriptor }) => (byteLength > 0 && descriptor !== 0 ? (checksums[i++] as Checksum) : NO_CHECKSUM));
+    return records.map(({ byteLength, descriptor }) =>
+      byteLength > 0 && descriptor !== 0 ? (checksums[i++] as Checksum) : NO_CHECKSUM,
+    );
   }
 }
 
@@ -155,7 +181,11 @@ export class FileSink extends FileSinkBase implements RecordSink {
   }
 
   async #append(batch: Batch, checksums: Checksum[]): Promise<void> {
-    this.account(await native({ path: this.path }, (addon) => addon.sinkAppend(this.sink, batch.build())), batch, checksums);
+    this.account(
+      await native({ path: this.path }, (addon) => addon.sinkAppend(this.sink, batch.build())),
+      batch,
+      checksums,
+    );
   }
 
   async #pull(source: StorageBytes, flags: number, checksums: Checksum[]): Promise<void> {
@@ -190,8 +220,17 @@ export class SyncFileSink extends FileSinkBase {
   write(records: readonly SinkRecord[]): Checksum[] {
     const checksums: Checksum[] = [];
     for (const step of this.steps(records)) {
-      if (!('batch' in step)) throw new CheckpointError('UNSAVABLE', 'a tensor whose bytes come from a stream or server cannot be saved synchronously', { hint: 'use save()' });
-      this.account(native({ path: this.path }, (addon) => addon.sinkAppendSync(this.sink, step.batch.build())), step.batch, checksums);
+      if (!('batch' in step))
+        throw new CheckpointError(
+          'UNSAVABLE',
+          'a tensor whose bytes come from a stream or server cannot be saved synchronously',
+          { hint: 'use save()' },
+        );
+      this.account(
+        native({ path: this.path }, (addon) => addon.sinkAppendSync(this.sink, step.batch.build())),
+        step.batch,
+        checksums,
+      );
     }
     return this.perRecord(records, checksums);
   }

@@ -5,9 +5,17 @@ import { native } from '../binding';
 import type { Checksum } from '../container/zip-writer';
 import { CheckpointError } from '../errors';
 import type { OnProgress } from '../source/progress';
-import { chunksOf } from '../tensor/storage';
+import { chunksOf, type StorageBytes } from '../tensor/storage';
 import { abortable, abortableChunks } from './abortable';
-import { descriptorBytes, descriptorLikeWord, NO_CHECKSUM, type Payload, type RecordSink, type SinkCounts, type SinkRecord } from './record-sink';
+import {
+  descriptorBytes,
+  descriptorLikeWord,
+  NO_CHECKSUM,
+  type Payload,
+  type RecordSink,
+  type SinkCounts,
+  type SinkRecord,
+} from './record-sink';
 
 /** The three verbs of an output; `write` resolves when more may be written. */
 export interface ByteOutput {
@@ -50,6 +58,9 @@ export class StreamSink implements RecordSink {
     await this.#append(header);
     if (byteLength === 0) return NO_CHECKSUM;
     const wantsCrc = descriptor !== 0 && this.#options.crc32;
+    if (byteLength <= GATHER_BYTES && !(payload instanceof Uint8Array) && !payload.asyncOnly) {
+      return this.#small(payload, byteLength, descriptor);
+    }
     let crc32 = 0;
     const head = Buffer.alloc(8);
     let written = 0;
@@ -59,10 +70,29 @@ export class StreamSink implements RecordSink {
       written += chunk.byteLength;
       await this.#append(chunk);
     }
-    if (written !== byteLength) throw new CheckpointError('TRUNCATED', `a storage gave ${written} bytes, ${byteLength} were planned`);
+    if (written !== byteLength)
+      throw new CheckpointError('TRUNCATED', `a storage gave ${written} bytes, ${byteLength} were planned`);
     if (descriptor === 0) return NO_CHECKSUM;
     await this.#append(descriptorBytes(crc32, byteLength, descriptor));
     return { crc32, descriptorLike: descriptorLikeWord(head, byteLength) };
+  }
+
+  /** A storage that is read where it is gathered, without a turn of the event loop for each. */
+  async #small(payload: StorageBytes, byteLength: number, descriptor: SinkRecord['descriptor']): Promise<Checksum> {
+    if (this.#gatheredBytes + byteLength > GATHER_BYTES) await this.#flush();
+    const at = this.#gatheredBytes;
+    const bytes = this.#gathered.subarray(at, at + byteLength);
+    const span = payload.span();
+    if (span instanceof Uint8Array) bytes.set(span);
+    else if (native({}, (addon) => addon.fileReadSync(span[0], span[1], bytes)) !== byteLength) {
+      throw new CheckpointError('TRUNCATED', `a storage has less than its ${byteLength} bytes`);
+    }
+    this.#gatheredBytes += byteLength;
+    if (descriptor === 0) return NO_CHECKSUM;
+    const crc32 = this.#options.crc32 ? native({}, (addon) => addon.crc32(bytes, 0)) : 0;
+    const descriptorLike = descriptorLikeWord(bytes, byteLength);
+    await this.#append(descriptorBytes(crc32, byteLength, descriptor));
+    return { crc32, descriptorLike };
   }
 
   async #append(bytes: Uint8Array): Promise<void> {
@@ -103,8 +133,10 @@ export class StreamSink implements RecordSink {
 /** What an output says when it takes no more, as our error. */
 function refused(cause: unknown): never {
   if (cause instanceof CheckpointError) throw cause;
-  const { code, message } = cause instanceof Error ? (cause as NodeJS.ErrnoException) : { code: undefined, message: String(cause) };
-  if (code === 'ENOSPC' || code === 'EDQUOT') throw new CheckpointError('DISK_FULL', `the output is full: ${message}`, { cause });
+  const { code, message } =
+    cause instanceof Error ? (cause as NodeJS.ErrnoException) : { code: undefined, message: String(cause) };
+  if (code === 'ENOSPC' || code === 'EDQUOT')
+    throw new CheckpointError('DISK_FULL', `the output is full: ${message}`, { cause });
   throw new CheckpointError('WRITE_FAILED', `the output failed: ${message}`, { cause });
 }
 
@@ -126,7 +158,8 @@ export function nodeOutput(stream: Writable): ByteOutput {
   };
   stream.on('error', fail);
   stream.once('close', () => {
-    if (!stream.writableFinished) fail(new CheckpointError('WRITE_FAILED', 'the stream was closed before everything was written'));
+    if (!stream.writableFinished)
+      fail(new CheckpointError('WRITE_FAILED', 'the stream was closed before everything was written'));
   });
   const settled = (act: (done: (error?: Error | null) => void) => void): Promise<void> =>
     new Promise((resolve, reject) => {
@@ -137,7 +170,8 @@ export function nodeOutput(stream: Writable): ByteOutput {
   return {
     write: (bytes) => settled((done) => stream.write(bytes, done)),
     // The standard streams of the process stay open.
-    finish: () => settled((done) => (stream === process.stdout || stream === process.stderr ? done() : stream.end(done))),
+    finish: () =>
+      settled((done) => (stream === process.stdout || stream === process.stderr ? done() : stream.end(done))),
     fail: async (error) => {
       stream.destroy(error instanceof Error ? error : undefined);
     },
@@ -165,7 +199,8 @@ export function webOutput(stream: WritableStream<Uint8Array>): ByteOutput {
 export function handleOutput(handle: FileHandle, fsync = false): ByteOutput {
   return {
     async write(bytes) {
-      for (let at = 0; at < bytes.byteLength; ) at += (await handle.write(bytes, at, bytes.byteLength - at)).bytesWritten;
+      for (let at = 0; at < bytes.byteLength; )
+        at += (await handle.write(bytes, at, bytes.byteLength - at)).bytesWritten;
     },
     finish: () => (fsync ? handle.sync() : Promise.resolve()),
     fail: () => Promise.resolve(),

@@ -141,7 +141,7 @@ export class HttpFile {
     const response = await get(target, name, { range: `bytes=0-${headBytes - 1}` }, signal, [200, 206, 416]);
     if (response.status === 200) return response;
     const range = contentRange(response);
-    if (response.status !== 206 || isEncoded(response) || range?.start !== 0) {
+    if (response.status !== 206 || isEncoded(response) || range?.start !== 0 || range.end > headBytes) {
       // An empty file has no first byte (416), a multipart or encoded part cannot be used.
       drop(response);
       return get(target, name, {}, signal, [200]);

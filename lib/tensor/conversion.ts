@@ -4,8 +4,8 @@ import { DType, type TypedArray } from '../dtype';
 import { CheckpointError } from '../errors';
 import { safeInteger } from '../pickle/values';
 import type { Elements, NestedArray } from './creation';
-import { type Scalar, castElements, elementAccess } from './elements';
-import { ElementReader, type Source, contiguousSpan, freshBytes, gather, gatherBlocks, tooLarge } from './gather';
+import { castElements, elementAccess, type Scalar } from './elements';
+import { contiguousSpan, ElementReader, freshBytes, gather, gatherBlocks, type Source, tooLarge } from './gather';
 import { isContiguous, listOf, numelOf } from './geometry';
 import { MemoryBytes, MetaBytes } from './storage';
 
@@ -91,8 +91,24 @@ export function freshFloats(numel: number): Float32Array {
   return new Float32Array(bytes.buffer, bytes.byteOffset, numel);
 }
 
+/** Numbers that nested arrays may hold: each takes eight bytes or more. */
+const MAX_NESTED = 2 ** 28;
+/** Elements of an expanded tensor that are compared one by one: a storage of a few bytes can claim 2^53. */
+const MAX_EXPANDED = 2 ** 32;
+
 /** See `Tensor.toArray`. */
 export function toNested(source: Source): NestedArray {
+  // Every level has an array of its own for each index of the levels above it, also where there are no elements.
+  const arrays = source.shape.reduce((product, size) => product * Math.max(size, 1), 1);
+  if (arrays > MAX_NESTED) {
+    throw new CheckpointError(
+      'ARRAY_TOO_LARGE',
+      `nested arrays of shape [${source.shape.join(', ')}] would not fit in memory`,
+      {
+        hint: 'use toTypedArray(), or chunks() of the storage',
+      },
+    );
+  }
   const flat: Scalar[] = [];
   new ElementReader(source).each((value) => flat.push(typeof value === 'bigint' ? safeInteger(value) : value));
   return nest(flat, source.shape);
@@ -140,6 +156,11 @@ export function equalValues(a: Source, b: Source): boolean {
   }
   // Cut alike, so that both give pieces of the same elements.
   const flat = isContiguous(a.shape, a.stride) && isContiguous(b.shape, b.stride);
+  if (!flat && numelOf(a.shape) > MAX_EXPANDED) {
+    throw new CheckpointError('ARRAY_TOO_LARGE', `${numelOf(a.shape)} elements are too many to compare one by one`, {
+      hint: 'compare the tensors that they are views of',
+    });
+  }
   const others = gatherBlocks(b, flat);
   const same = sameElements(a.dtype, b.dtype);
   for (const { numel, bytes } of gatherBlocks(a, flat)) {

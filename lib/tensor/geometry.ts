@@ -10,7 +10,12 @@ import { CheckpointError } from '../errors';
 /** PyTorch's own loops stop at 64 dimensions; a shape beyond this is an attack on whoever walks it recursively. */
 const MAX_DIMS = 1024;
 
+/** Sizes beside a dimension of no elements: beyond any tensor that fits in a machine. */
+const MAX_EMPTY_DIM = 2 ** 40;
+
 export function numelOf(shape: readonly number[]): number {
+  // Infinity times 0 would be no number.
+  if (shape.includes(0)) return 0;
   let numel = 1;
   for (let d = 0; d < shape.length; d++) numel *= shape[d]!;
   return numel;
@@ -78,7 +83,12 @@ export function checkBounds(
     // Products may round, but never from above 2^53 to below it: a rounded sum stays out of bounds.
     last += (size - 1) * step;
   }
-  if (empty) return;
+  if (empty) {
+    // Nothing is read, but the other dimensions still count: whoever walks them must come to an end.
+    if (shape.some((size) => size > MAX_EMPTY_DIM))
+      corrupt(`an empty tensor of sizes ${listOf(shape)}; ${MAX_EMPTY_DIM} at most are accepted`);
+    return;
+  }
   const bytes = Math.ceil((last + 1) / dtype.elementsPerByte) * dtype.itemsize;
   if (bytes > storageBytes || !isCount(numel)) {
     corrupt(

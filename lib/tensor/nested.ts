@@ -17,6 +17,8 @@ export interface NestedComponents {
 
 /** `torch.nested` in the strided layout: tensors of different sizes in one buffer. */
 export class NestedTensor {
+  /** True where the file holds it as an nn.Parameter: `Parameter` itself is for plain tensors. */
+  isParameter = false;
   readonly components: NestedComponents;
   requiresGrad: boolean;
 

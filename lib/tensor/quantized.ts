@@ -5,7 +5,7 @@ import { CheckpointError } from '../errors';
 import type { Complex, QScheme } from '../pickle/values';
 import { freshFloats, nest } from './conversion';
 import type { NestedArray } from './creation';
-import { ElementReader, contiguousSpan, gather, numbersOf } from './gather';
+import { contiguousSpan, ElementReader, gather, numbersOf } from './gather';
 import { contiguousStride, isContiguous } from './geometry';
 import { MemoryBytes, Storage } from './storage';
 import { Tensor } from './tensor';
@@ -17,6 +17,8 @@ export type Quantizer =
 
 /** A tensor of integers that stand for `(q - zeroPoint) * scale`. */
 export class QuantizedTensor extends Tensor {
+  /** True where the file holds it as an nn.Parameter: `Parameter` itself is for plain tensors. */
+  isParameter = false;
   readonly quantizer: Quantizer;
 
   /** @internal As for `Tensor`: bounds have been checked. */

@@ -3,7 +3,7 @@ import { inspect } from 'node:util';
 import type { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 import { Complex, type Device, type Layout, printer } from '../pickle/values';
-import { type Scalar, elementAccess } from './elements';
+import { elementAccess, type Scalar } from './elements';
 import { numbersOf } from './gather';
 import { contiguousStride, listOf, numelOf } from './geometry';
 import { Tensor } from './tensor';
@@ -29,6 +29,8 @@ export type SparseComponents = CooComponents | RowComponents | ColumnComponents;
 
 /** A sparse tensor: COO, CSR, CSC, BSR or BSC. */
 export class SparseTensor {
+  /** True where the file holds it as an nn.Parameter: `Parameter` itself is for plain tensors. */
+  isParameter = false;
   /** `torch.sparse_coo`, `_csr`, `_csc`, `_bsr` or `_bsc`. */
   readonly layout: Layout;
   readonly components: SparseComponents;
@@ -97,6 +99,7 @@ export class SparseTensor {
   }
 
   #scatterCoo({ indices, values }: CooComponents, bytes: Uint8Array): void {
+    if (values.numel === 0) return;
     const sparseDims = indices.ndim === 2 ? indices.shape[0]! : -1;
     const inner = this.shape.slice(sparseDims);
     const fits = sparseDims >= 0 && sparseDims <= this.ndim && String(values.shape) === String([this.nnz, ...inner]);
@@ -122,6 +125,7 @@ export class SparseTensor {
     const compressed = byRows ? components.crowIndices : components.ccolIndices;
     const plain = byRows ? components.colIndices : components.rowIndices;
     const { values } = components;
+    if (values.numel === 0) return;
     const batchDims = compressed.ndim - 1;
     const blockDims = this.layout.name.startsWith('sparse_b') ? 2 : 0;
     const [blockRows, blockColumns] = blockDims ? values.shape.slice(batchDims + 1, batchDims + 3) : [1, 1];

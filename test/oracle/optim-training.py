@@ -1,7 +1,7 @@
 """A small training for optim.test.ts: stopped and saved, and resumed from a file.
 
     python optim-training.py train NAME FOLDER   losses of the whole run; ck.pt after STOP steps, and the next gradients
-    python optim-training.py resume NAME FILE    losses from the step that the file is at
+    python optim-training.py resume NAME FILE... losses of each file, from the step that it is at
 """
 
 import json
@@ -58,17 +58,23 @@ def save(model, optimizer, scheduler, epoch, file):
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict(), "epoch": epoch}, file)
 
 
-command, name, path = sys.argv[1:]
-model, optimizer, scheduler = begin(name)
+def resume(name, file):
+    model, optimizer, scheduler = begin(name)
+    checkpoint = torch.load(file, weights_only=True)
+    model.load_state_dict(checkpoint["model"])
+    optimizer.load_state_dict(checkpoint["optimizer"])
+    scheduler.load_state_dict(checkpoint["scheduler"])
+    return run(model, optimizer, scheduler, checkpoint["epoch"], TOTAL)
+
+
+command, name, *paths = sys.argv[1:]
 if command == "train":
+    [path] = paths
+    model, optimizer, scheduler = begin(name)
     losses = run(model, optimizer, scheduler, 0, STOP)
     save(model, optimizer, scheduler, STOP, f"{path}/ck.pt")
     backward(model, optimizer, STOP)
     torch.save([param.grad for param in model.parameters()], f"{path}/gradients.pt")
     print(json.dumps(losses + run(model, optimizer, scheduler, STOP, TOTAL)))
 else:
-    checkpoint = torch.load(path, weights_only=True)
-    model.load_state_dict(checkpoint["model"])
-    optimizer.load_state_dict(checkpoint["optimizer"])
-    scheduler.load_state_dict(checkpoint["scheduler"])
-    print(json.dumps(run(model, optimizer, scheduler, checkpoint["epoch"], TOTAL)))
+    print(json.dumps([resume(name, file) for file in paths]))

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { OrderedDict, Parameter, type PyValue, Tensor, load, optim, save } from '../../lib/index';
 
-const python = process.env['TORCH_PYTHON'];
+const executable = process.env['TORCH_PYTHON'];
 const skipped = 'SKIPPED: set TORCH_PYTHON to a Python with torch';
 const { Adagrad, Adam, AdamW, RMSprop, SGD, lr_scheduler } = optim;
 const TOTAL = 20;
@@ -43,10 +43,8 @@ function modelState(loaded: Dict): [OrderedDict, Parameter[]] {
   return [state as OrderedDict, params];
 }
 
-function run(command: string, name: string, path: string): number[] {
-  const script = join(__dirname, 'optim-training.py');
-  const losses = JSON.parse(execFileSync(python as string, [script, command, name, path], { encoding: 'utf8', cwd: path.replace(/[^/]*\.pt$/, '') })) as string[];
-  return losses.map(fromHex);
+function python(...args: string[]): unknown {
+  return JSON.parse(execFileSync(executable as string, [join(__dirname, 'optim-training.py'), ...args], { encoding: 'utf8', cwd: folder }));
 }
 
 /** Python's `float.hex`. */
@@ -59,32 +57,24 @@ function fromHex(text: string): number {
 const folder = mkdtempSync(join(tmpdir(), 'optim-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-describe.skipIf(!python).each(Object.entries(cases))(python ? 'resuming %s' : `${skipped} (%s)`, (name, make) => {
+describe.skipIf(!executable).each(Object.entries(cases))(executable ? 'resuming %s' : `${skipped} (%s)`, (name, make) => {
   const dir = join(folder, name);
   let losses: number[];
   let loaded: Dict;
   beforeAll(async () => {
     for (const part of ['', 'same', 'edited', 'made', 'stepped']) mkdirSync(join(dir, part), { recursive: true });
-    losses = run('train', name, dir);
+    losses = (python('train', name, dir) as string[]).map(fromHex);
     loaded = await load<Dict>(join(dir, 'ck.pt'));
     expect(losses).toHaveLength(TOTAL);
-  }, 120_000);
+  }, 240_000);
   const written = (part: string): string => join(dir, part, 'ck.pt');
-  const rest = (): number[] => losses.slice(loaded.get('epoch') as number);
 
   test('a file that was loaded and saved is the same file', async () => {
     await save(loaded, written('same'));
     expect(Buffer.compare(readFileSync(written('same')), readFileSync(join(dir, 'ck.pt')))).toBe(0);
   });
 
-  test('PyTorch goes on from a file that was edited', async () => {
-    const edited = await load<Dict>(join(dir, 'ck.pt'));
-    edited.set('note', 'edited');
-    await save(edited, written('edited'));
-    expect(run('resume', name, written('edited'))).toEqual(rest());
-  });
-
-  test('PyTorch goes on from a file made here from the same numbers, which is the same file', async () => {
+  test('a file made here from the same numbers is the same file', async () => {
     const [model, params] = modelState(dict(loaded.get('model')));
     const [optimizer, schedule] = make(params);
     const scheduler = schedule();
@@ -95,11 +85,13 @@ describe.skipIf(!python).each(Object.entries(cases))(python ? 'resuming %s' : `$
     }
     const made = new Map<string, unknown>([['model', model], ['optimizer', optimizer.stateDict()], ['scheduler', scheduler.stateDict()], ['epoch', loaded.get('epoch')]]);
     await save(made, written('made'));
-    expect(run('resume', name, written('made'))).toEqual(rest());
     expect(readFileSync(written('made')).toString('latin1')).toBe(readFileSync(join(dir, 'ck.pt')).toString('latin1'));
   });
 
-  test('PyTorch goes on from a file after a step that was made here', async () => {
+  test('PyTorch goes on from our files: loaded and edited, made here, and after a step made here', async () => {
+    const edited = await load<Dict>(join(dir, 'ck.pt'));
+    edited.set('note', 'edited');
+    await save(edited, written('edited'));
     const [model, params] = modelState(dict(loaded.get('model')));
     const [optimizer, schedule] = make(params);
     const scheduler = schedule();
@@ -107,11 +99,15 @@ describe.skipIf(!python).each(Object.entries(cases))(python ? 'resuming %s' : `$
     scheduler.loadStateDict(dict(loaded.get('scheduler')));
     optimizer.step(await load<Tensor[]>(join(dir, 'gradients.pt')));
     scheduler.step();
-    const epoch = (loaded.get('epoch') as number) + 1;
-    await save(new Map<string, unknown>([['model', model], ['optimizer', optimizer.stateDict()], ['scheduler', scheduler.stateDict()], ['epoch', epoch]]), written('stepped'));
-    const resumed = run('resume', name, written('stepped'));
-    const expected = losses.slice(epoch);
-    if (name === 'sgd') expect(resumed).toEqual(expected);
-    else for (const [i, loss] of resumed.entries()) expect(Math.abs(loss / (expected[i] as number) - 1)).toBeLessThan(1e-4);
-  });
+    const epoch = loaded.get('epoch') as number;
+    await save(new Map<string, unknown>([['model', model], ['optimizer', optimizer.stateDict()], ['scheduler', scheduler.stateDict()], ['epoch', epoch + 1]]), written('stepped'));
+    const files = ['edited', 'made', 'stepped'].map(written);
+    const resumed = (python('resume', name, ...files) as string[][]).map((run) => run.map(fromHex)) as [number[], number[], number[]];
+    expect(resumed[0]).toEqual(losses.slice(epoch));
+    expect(resumed[1]).toEqual(losses.slice(epoch));
+    const stepped = losses.slice(epoch + 1);
+    // Elsewhere the root of PyTorch's math library may differ from ours in the last place.
+    if (name === 'sgd') expect(resumed[2]).toEqual(stepped);
+    else expect(resumed[2].filter((loss, i) => Math.abs(loss / (stepped[i] as number) - 1) > 1e-4)).toEqual([]);
+  }, 240_000);
 });
