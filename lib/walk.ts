@@ -135,9 +135,9 @@ export function* walk(root: PyValue, prefix = ''): Generator<readonly [path: str
   function* visit(value: PyValue, path: string): Generator<readonly [string, PyValue], void, undefined> {
     if (isTensor(value)) {
       yield [path, value];
-      if (!(value instanceof Tensor) || seen.has(value)) return;
+      if (seen.has(value)) return;
       const attributes = value.attributes;
-      if (value.grad) stack.push([path, [['grad', value.grad]], { i: 0 }]);
+      if (value instanceof Tensor && value.grad) stack.push([path, [['grad', value.grad]], { i: 0 }]);
       if (attributes === undefined || attributes === null) return;
       seen.add(value);
       const steps =

@@ -174,6 +174,16 @@ export class Pickler {
     else this.out.opU32(Op.LONG_BINGET, index);
   }
 
+  /**
+   * The same for an object that its call has just made. One that was written on the way, as an argument of itself, is
+   * taken off the stack again and referred to.
+   */
+  memoizeMade(identity: object): void {
+    if (!this.#memo.has(identity)) return this.memoize(identity);
+    this.out.u8(Op.POP);
+    this.recall(identity);
+  }
+
   /** Writes a reference when the object was written before. */
   recall(identity: unknown): boolean {
     const index = this.#memo.get(identity);
@@ -672,11 +682,7 @@ export class Pickler {
         construction === 'reduce' || ((construction === 'inst' || construction === 'obj') && args.length > 0);
       out.u8(byCall ? Op.REDUCE : Op.NEWOBJ);
     }
-    if (this.#memo.has(identity)) {
-      // Written on the way, as an argument of itself.
-      out.u8(Op.POP);
-      this.recall(identity);
-    } else this.memoize(identity);
+    this.memoizeMade(identity);
     if (object.listItems) yield* this.#iteratedItems(object.listItems);
     if (object.dictItems) yield* this.#iteratedEntries(object.dictItems, object.dictItems);
     if (object.state === undefined) return;

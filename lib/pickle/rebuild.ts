@@ -133,6 +133,7 @@ function parameter(data: PyValue | undefined, requiresGrad: PyValue | undefined,
   // The tensor was made for this parameter alone: it becomes the parameter.
   if (data instanceof QuantizedTensor || data instanceof SparseTensor || data instanceof NestedTensor) {
     data.isParameter = true;
+    if (state !== undefined && state !== null) data.attributes = state;
     data.requiresGrad = requiresGrad === true;
     return data;
   }
@@ -250,7 +251,7 @@ const rebuildFromType: GlobalRule['reduce'] = (args, host, callable) => {
   if (func.rule.reduce === rebuildFromType)
     return fail('_rebuild_from_type_v2 is given itself as the function to call');
   const made = func.rule.reduce(inner, host, func);
-  if (!(made instanceof Tensor)) return made;
+  if (!(made instanceof Tensor || made instanceof SparseTensor || made instanceof NestedTensor)) return made;
   if (type instanceof PyGlobal && type.global !== 'torch.Tensor' && type.global !== 'torch.nn.parameter.Parameter')
     made.pythonType = type;
   if (state !== undefined && state !== null) made.attributes = state;

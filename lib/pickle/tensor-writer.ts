@@ -88,14 +88,20 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
   }
 
   /** The function of a plain tensor's reduction. */
-  function rebuildFunction(tensor: Tensor): string {
+  function rebuildFunction(tensor: AnyTensor): string {
+    if (tensor instanceof NestedTensor) return '_rebuild_nested_tensor';
+    if (tensor instanceof SparseTensor) {
+      return tensor.layout.name === 'sparse_csr' && old ? '_rebuild_sparse_csr_tensor' : '_rebuild_sparse_tensor';
+    }
     if (tensor.isMeta) return '_rebuild_meta_tensor_no_storage';
     if (tensor instanceof QuantizedTensor) return '_rebuild_qtensor';
     return isV3(tensor.dtype) ? '_rebuild_tensor_v3' : '_rebuild_tensor_v2';
   }
 
   /** The arguments of a plain tensor's reduction; scales of a quantized one are tensors themselves. */
-  function* rebuildArgs(tensor: Tensor, requiresGrad: boolean): Steps {
+  function* rebuildArgs(tensor: AnyTensor, requiresGrad: boolean): Steps {
+    if (tensor instanceof SparseTensor) return yield* sparseArgs(tensor);
+    if (tensor instanceof NestedTensor) return yield* nestedArgs(tensor);
     const { dtype } = tensor;
     demandSavable(dtype);
     pickler.mark();
@@ -159,7 +165,7 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
   }
 
   /** `identity`: what the memo knows the result as; null for one that is made for the occasion. */
-  function* plain(tensor: Tensor, identity: object | null, requiresGrad: boolean): Steps {
+  function* plain(tensor: AnyTensor, identity: object | null, requiresGrad: boolean): Steps {
     pickler.global('torch._utils', rebuildFunction(tensor));
     yield* rebuildArgs(tensor, requiresGrad);
     out.u8(Op.REDUCE);
@@ -173,7 +179,7 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
   }
 
   /** A subclass, or a tensor that carries attributes. */
-  function* typed(tensor: Tensor): Steps {
+  function* typed(tensor: AnyTensor): Steps {
     pickler.global('torch._tensor', '_rebuild_from_type_v2');
     pickler.mark();
     pickler.global('torch._utils', rebuildFunction(tensor));
@@ -183,32 +189,30 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
     yield [tensor.attributes ?? null, undefined, '__attrs__'];
     pickler.tupleOf(4);
     out.u8(Op.REDUCE);
-    pickler.memoize(tensor);
+    pickler.memoizeMade(tensor);
   }
 
-  /** `inner` writes what `parameter.data` is: a new tensor object without gradient. */
-  function* parameter(tensor: AnyTensor, inner: Steps): Steps {
-    const attributes = tensor instanceof Tensor && hasAttributes(tensor) ? tensor.attributes : undefined;
-    const withState = attributes !== undefined && !limited;
+  function* parameter(tensor: AnyTensor): Steps {
+    const withState = hasAttributes(tensor) && !limited;
     pickler.global('torch._utils', withState ? '_rebuild_parameter_with_state' : '_rebuild_parameter');
     if (withState) pickler.mark();
-    yield* inner;
+    // `parameter.data` is a new tensor object without gradient.
+    yield* plain(tensor, null, false);
     pickler.bool(tensor.requiresGrad);
     hooks();
-    if (withState) yield [attributes, undefined, '__attrs__'];
+    if (withState) yield [tensor.attributes, undefined, '__attrs__'];
     pickler.tupleOf(withState ? 4 : 3);
     out.u8(Op.REDUCE);
-    pickler.memoize(tensor);
+    pickler.memoizeMade(tensor);
   }
 
-  function hasAttributes(tensor: Tensor): boolean {
+  function hasAttributes(tensor: AnyTensor): boolean {
     const { attributes } = tensor;
     return attributes !== undefined && attributes !== null && !(attributes instanceof Map && attributes.size === 0);
   }
 
-  function* sparse(tensor: SparseTensor, identity: object | null): Steps {
-    const csr = tensor.layout.name === 'sparse_csr' && old;
-    pickler.global('torch._utils', csr ? '_rebuild_sparse_csr_tensor' : '_rebuild_sparse_tensor');
+  /** The layout, and a tuple of the components, the size and, for COO, whether they are coalesced. */
+  function* sparseArgs(tensor: SparseTensor): Steps {
     yield [tensor.layout, undefined, ''];
     const isCoo = tensor.layout.name === 'sparse_coo';
     const items: unknown[] = [...Object.values(tensor.components), Size.from(tensor.shape)];
@@ -216,27 +220,22 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
     if (withCoalesced) items.push(tensor.isCoalesced ?? false);
     yield [Tuple.from(items as object[]), undefined, ''];
     pickler.tupleOf(2);
-    out.u8(Op.REDUCE);
-    remember(identity);
   }
 
-  function* nested(tensor: NestedTensor, identity: object | null): Steps {
+  function* nestedArgs(tensor: NestedTensor): Steps {
     if (limited) throw refuse('a nested tensor cannot be written in the layout of PyTorch 1.13');
     const { buffer, sizes, strides, storageOffsets } = tensor.components;
-    pickler.global('torch._utils', '_rebuild_nested_tensor');
     yield [Tuple.from<object>([buffer, sizes, strides, storageOffsets]), undefined, ''];
-    out.u8(Op.REDUCE);
-    remember(identity);
   }
 
   return {
     tensor(tensor) {
-      if (tensor instanceof SparseTensor)
-        return tensor.isParameter ? parameter(tensor, sparse(tensor, null)) : sparse(tensor, tensor);
-      if (tensor instanceof NestedTensor)
-        return tensor.isParameter ? parameter(tensor, nested(tensor, null)) : nested(tensor, tensor);
-      if (tensor instanceof Parameter || (tensor instanceof QuantizedTensor && tensor.isParameter))
-        return parameter(tensor, plain(tensor, null, false));
+      if (
+        tensor instanceof Parameter ||
+        ((!(tensor instanceof Tensor) || tensor instanceof QuantizedTensor) && tensor.isParameter)
+      ) {
+        return parameter(tensor);
+      }
       // PyTorch 1.13 keeps attributes of subclasses only.
       if (tensor.pythonType || (hasAttributes(tensor) && !limited)) return typed(tensor);
       return plain(tensor, tensor, tensor.requiresGrad);

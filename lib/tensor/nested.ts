@@ -2,7 +2,7 @@
 import { inspect } from 'node:util';
 import type { DType } from '../dtype';
 import { CheckpointError } from '../errors';
-import { type Device, Layout, printer } from '../pickle/values';
+import { type Device, Layout, type PyGlobal, type PyValue, printer } from '../pickle/values';
 import { numbersOf } from './gather';
 import { checkBounds, listOf } from './geometry';
 import { Tensor } from './tensor';
@@ -19,6 +19,9 @@ export interface NestedComponents {
 export class NestedTensor {
   /** True where the file holds it as an nn.Parameter: `Parameter` itself is for plain tensors. */
   isParameter = false;
+  /** As for `Tensor`: attributes that were pickled with it, and its Python class if that is a subclass. */
+  attributes: PyValue | undefined = undefined;
+  pythonType: PyGlobal | undefined = undefined;
   readonly components: NestedComponents;
   requiresGrad: boolean;
 

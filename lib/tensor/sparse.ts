@@ -2,7 +2,7 @@
 import { inspect } from 'node:util';
 import type { DType } from '../dtype';
 import { CheckpointError } from '../errors';
-import { Complex, type Device, type Layout, printer } from '../pickle/values';
+import { Complex, type Device, type Layout, type PyGlobal, type PyValue, printer } from '../pickle/values';
 import { elementAccess, type Scalar } from './elements';
 import { numbersOf } from './gather';
 import { contiguousStride, listOf, numelOf } from './geometry';
@@ -31,6 +31,9 @@ export type SparseComponents = CooComponents | RowComponents | ColumnComponents;
 export class SparseTensor {
   /** True where the file holds it as an nn.Parameter: `Parameter` itself is for plain tensors. */
   isParameter = false;
+  /** As for `Tensor`: attributes that were pickled with it, and its Python class if that is a subclass. */
+  attributes: PyValue | undefined = undefined;
+  pythonType: PyGlobal | undefined = undefined;
   /** `torch.sparse_coo`, `_csr`, `_csc`, `_bsr` or `_bsc`. */
   readonly layout: Layout;
   readonly components: SparseComponents;
