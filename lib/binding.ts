@@ -69,7 +69,11 @@ export interface SinkReport {
    * then its bytes 4 to 7 as a little-endian number (PyTorch's serialization id is confused by such payloads).
    */
   readonly checksums: Uint32Array;
-  /** Bytes that went from file to file inside the kernel, and bytes that were written from memory. */
+  /**
+   * Bytes that went from file to file inside the kernel, and bytes that were written from memory, a mapping included. The
+   * kernel copies what needs no checksum or is not mapped, and what the file system could share instead of copying;
+   * otherwise one write from the mapping is faster.
+   */
   readonly kernelBytes: number;
   readonly writtenBytes: number;
 }
@@ -96,6 +100,18 @@ export enum Kernel {
   Float8E8M0FNU,
 }
 
+/** NaN and infinities are counted and left out of everything else; sums are of doubles. */
+export interface ElementStatistics {
+  /** Infinity and -Infinity when no element is finite. */
+  readonly min: number;
+  readonly max: number;
+  readonly sum: number;
+  readonly sumSquares: number;
+  readonly nan: number;
+  readonly inf: number;
+  readonly zeros: number;
+}
+
 export interface NativeBinding {
   /** `simd`: instruction sets in use, e.g. ['avx2', 'f16c', 'pclmulqdq']; empty when the plain code runs. */
   capabilities(): {
@@ -114,9 +130,10 @@ export interface NativeBinding {
   /** Compares size, time and inode with those at opening: 'same', 'truncated', 'modified' (in place). */
   fileState(file: NativeFile): 'same' | 'truncated' | 'modified';
   /**
-   * A window over a page-aligned range of the mapping, zero-copy; null where the host refuses. An ArrayBuffer, or a
-   * SharedArrayBuffer where external buffers are refused and the overlay works. The window keeps the mapping alive.
-   * From the first window on, native reads of this file go through the mapping, so that they see what JavaScript wrote.
+   * A window over a range of the mapping, zero-copy; null where the host refuses. An ArrayBuffer, which may begin at any
+   * byte, or a SharedArrayBuffer where external buffers are refused and the overlay works: that one must begin on a page,
+   * and is null elsewhere. The window keeps the mapping alive. From the first window on, native reads of this file go
+   * through the mapping, so that they see what JavaScript wrote.
    */
   fileWindow(file: NativeFile, byteOffset: number, byteLength: number): ArrayBuffer | SharedArrayBuffer | null;
   /** Bounded copy into `target`; throws TRUNCATED when the file has become shorter. Returns bytes copied. */
@@ -143,9 +160,22 @@ export interface NativeBinding {
   allocate(byteLength: number): ArrayBuffer;
   /** Converts `target.length` contiguous elements. */
   toFloat32(kernel: Kernel, source: Span, target: Float32Array): void;
+  /**
+   * Casts float32 elements to a floating point type of 16 or 8 bits with PyTorch's rounding and overflow, into as many
+   * elements of `target`. Sources of other types go through `toFloat32` first, in PyTorch as here. A NaN keeps its sign
+   * where the type has two of them; in bfloat16 it is 0x7fc0.
+   */
+  castFloat32(kernel: Kernel, source: Float32Array | Span, target: Uint8Array): void;
+  /** ggml's Q8_0: for each 32 float32 elements 34 bytes, a float16 scale and 32 signed bytes. NaN counts as 0. */
+  quantizeQ8_0(source: Float32Array | Span, target: Uint8Array): void;
+  /** Range, moments and counts of contiguous elements in one pass; the same on every machine. */
+  statistics(kernel: Kernel, source: Span): ElementStatistics;
   /** (x - zeroPoint) * scale in float32, of int8, uint8 or int32 elements. */
   dequantize(kernel: Kernel, source: Span, target: Float32Array, scale: number, zeroPoint: number): void;
-  /** Contiguous C-order copy of a strided window; shape, stride and storageOffset in elements. */
+  /**
+   * Contiguous C-order copy of a strided window; shape, stride and storageOffset in elements. Of a file that is not
+   * mapped it holds at most 16 MiB at a time, read in as few pieces as the strides allow.
+   */
   gather(
     source: Span,
     itemsize: number,

@@ -9,19 +9,12 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cstring>
 
 #include "element_kernels_simd.h"
-#include "fault_guard.h"
-#include "fresh_pages.h"
-#include "parallel.h"
+#include "output_pieces.h"
 
 namespace torch_checkpoint {
-
-// Below this much output one thread has finished before a second has started.
-static constexpr size_t kParallelBytes = size_t{4} << 20;
-static constexpr size_t kPieceElements = FreshPages::kUnit / sizeof(float);
 
 namespace {
 
@@ -168,31 +161,6 @@ void DequantizeAs(const uint8_t* source, float* target, size_t count, float scal
   }
 }
 
-// convert(source, target, count) over pieces, guarded, on the threads that pay.
-template <typename Convert>
-bool InPieces(size_t itemsize, const uint8_t* source, float* target, size_t count, const Convert& convert) {
-  if (count == 0) return true;
-  std::atomic<bool> whole{true};
-  auto piece = [&](size_t begin, size_t end) {
-    if (!Guarded([&] { convert(source + begin * itemsize, target + begin, end - begin); })) whole = false;
-  };
-  if (count * sizeof(float) <= kParallelBytes) {
-    piece(0, count);
-    return whole;
-  }
-  // Pieces end at huge page boundaries of the output, so that two threads do not fault the same page; the first is what
-  // is left over of its page.
-  FreshPages fresh(target, count * sizeof(float));
-  const size_t before = reinterpret_cast<uintptr_t>(target) % FreshPages::kUnit / sizeof(float);
-  RunParallel((before + count + kPieceElements - 1) / kPieceElements, UsefulThreads(), [&](size_t i) {
-    const size_t begin = std::max(i * kPieceElements, before) - before;
-    const size_t end = std::min((i + 1) * kPieceElements - before, count);
-    fresh.Prepare(target + begin, (end - begin) * sizeof(float));
-    piece(begin, end);
-  });
-  return whole;
-}
-
 template <typename T>
 void SwapEach(uint8_t* bytes, size_t byte_length) {
   for (size_t i = 0; i < byte_length; i += sizeof(T)) {
@@ -237,16 +205,18 @@ void Dequantize(Kernel kernel, const uint8_t* source, float* target, size_t coun
 }
 
 bool ToFloat32Guarded(Kernel kernel, const uint8_t* source, float* target, size_t count) {
-  return InPieces(KernelItemsize(kernel), source, target, count,
-                  [kernel](const uint8_t* from, float* to, size_t length) { ToFloat32(kernel, from, to, length); });
+  return InOutputPieces(KernelItemsize(kernel), source, sizeof(float), reinterpret_cast<uint8_t*>(target), count,
+                        [kernel](const uint8_t* from, uint8_t* to, size_t length) {
+                          ToFloat32(kernel, from, reinterpret_cast<float*>(to), length);
+                        });
 }
 
 bool DequantizeGuarded(Kernel kernel, const uint8_t* source, float* target, size_t count, float scale,
                        int32_t zero_point) {
-  return InPieces(KernelItemsize(kernel), source, target, count,
-                  [=](const uint8_t* from, float* to, size_t length) {
-                    Dequantize(kernel, from, to, length, scale, zero_point);
-                  });
+  return InOutputPieces(KernelItemsize(kernel), source, sizeof(float), reinterpret_cast<uint8_t*>(target), count,
+                        [=](const uint8_t* from, uint8_t* to, size_t length) {
+                          Dequantize(kernel, from, reinterpret_cast<float*>(to), length, scale, zero_point);
+                        });
 }
 
 void ByteSwap(uint8_t* bytes, size_t byte_length, size_t width) {

@@ -86,6 +86,8 @@ class FileSink {
   // Without touching the checksum.
   Status Stage(const uint8_t* bytes, size_t count, SinkReport* report);
   Status AppendMemory(const uint8_t* bytes, uint64_t count, SinkReport* report);
+  // Whether to try CopyFile() first for a range of an open file.
+  bool PrefersKernelCopy(const MappedFile& file, uint64_t offset, uint64_t count) const;
   Status AppendFile(const MappedFile& file, uint64_t offset, uint64_t count, SinkReport* report);
   // Copies inside the kernel while another thread computes the checksum; sets `*copied` to how far it came before the
   // kernel had no way to copy these two files.

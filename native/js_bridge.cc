@@ -115,6 +115,13 @@ ArrayView<float> Arguments::Float32Array(size_t index) {
   return view;
 }
 
+bool Arguments::IsFloat32Array(size_t index) const {
+  napi_typedarray_type type;
+  return info_[index].IsTypedArray() &&
+         napi_get_typedarray_info(info_.Env(), info_[index], &type, nullptr, nullptr, nullptr, nullptr) == napi_ok &&
+         type == napi_float32_array;
+}
+
 ArrayView<double> Arguments::Float64ArrayOf(Napi::Value value, size_t index) {
   ArrayView<double> view;
   view.data = static_cast<double*>(TypedArray(value, index, napi_float64_array, "a Float64Array", &view.length));

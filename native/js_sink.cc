@@ -158,6 +158,16 @@ class CommitWorker final : public PromiseWorker {
 
 }  // namespace
 
+Napi::Value SinkCreate(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const std::string target = arguments.String(0);
+  const uint64_t byte_length = arguments.Unsigned(1);
+  if (arguments.failed()) return info.Env().Undefined();
+  Result<std::shared_ptr<FileSink>> sink = FileSink::Create(target, byte_length);
+  if (!sink.ok()) return Throw(info.Env(), sink.error());
+  return NewHandle(info.Env(), std::make_unique<SinkHandle>(std::move(sink.value())));
+}
+
 Napi::Value AppendAsync(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   SinkHandle* handle = arguments.Handle<SinkHandle>(0);
@@ -205,6 +215,13 @@ Napi::Value CommitSync(const Napi::CallbackInfo& info) {
   Status status = sink->Commit(fsync);
   if (!status.ok()) return Throw(info.Env(), status.error());
   handle->Forget();
+  return info.Env().Undefined();
+}
+
+Napi::Value SinkAbort(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  SinkHandle* handle = arguments.Handle<SinkHandle>(0);
+  if (handle != nullptr) handle->Abort();
   return info.Env().Undefined();
 }
 

@@ -38,12 +38,13 @@ class SinkHandle {
   bool abort_at_end_ = false;
 };
 
-// Arguments of both: sink, batch.
+// Signatures and contracts: the table in addon.cc, and lib/binding.ts.
+Napi::Value SinkCreate(const Napi::CallbackInfo& info);
 Napi::Value AppendAsync(const Napi::CallbackInfo& info);
 Napi::Value AppendSync(const Napi::CallbackInfo& info);
-// Arguments of both: sink, fsync.
 Napi::Value CommitAsync(const Napi::CallbackInfo& info);
 Napi::Value CommitSync(const Napi::CallbackInfo& info);
+Napi::Value SinkAbort(const Napi::CallbackInfo& info);
 
 }  // namespace torch_checkpoint
 

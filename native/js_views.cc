@@ -130,6 +130,8 @@ Napi::Value FileHandle::ExternalWindow(uint64_t byte_offset, uint64_t byte_lengt
 }
 
 Napi::Value FileHandle::OverlayWindow(uint64_t byte_offset, uint64_t byte_length) {
+  // A mapping is put in place of whole pages.
+  if (byte_offset % PageBytes() != 0) return Napi::Value();
   // Two overlays of one range would not see each other's writes.
   for (const Overlay& overlay : overlays_) {
     napi_value buffer;

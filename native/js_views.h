@@ -34,7 +34,8 @@ class FileHandle {
   MappedFile* OpenFile(Arguments* arguments) const;
   std::shared_ptr<MappedFile> share() const { return file_; }
 
-  // A window over a page-aligned, non-empty range inside the file; null where the host refuses.
+  // A window over a non-empty range inside the file; null where the host refuses.  An external buffer may begin at any
+  // byte: engines check the offset of a view in its buffer and never the address.  An overlay begins on a page.
   Napi::Value Window(uint64_t byte_offset, uint64_t byte_length);
   void Close();
 

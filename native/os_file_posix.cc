@@ -50,6 +50,15 @@ constexpr uint32_t kNetworkFileSystems[] = {
     0x19830326,  // BeeGFS (fhgfs)
     0x786F4256,  // VirtualBox shared folders
 };
+
+// Those whose copy_file_range(2) can share blocks between files.
+constexpr uint32_t kSharingFileSystems[] = {
+    0x9123683E,  // btrfs
+    0x58465342,  // XFS
+    0xCA451A4E,  // bcachefs
+    0x6969,      // NFS 4.2
+    0xFE534D42,  // SMB2
+};
 #endif
 
 Error OpenError(int error_number) {
@@ -137,6 +146,19 @@ bool IsNetworkFile(OsFile file) {
          std::end(kNetworkFileSystems);
 #else
   return (status.f_flags & MNT_LOCAL) == 0;
+#endif
+}
+
+bool SharesExtents(OsFile file) {
+#if defined(__linux__)
+  struct statfs status;
+  if (fstatfs(file, &status) != 0) return false;
+  const uint32_t type = static_cast<uint32_t>(status.f_type);
+  return std::find(std::begin(kSharingFileSystems), std::end(kSharingFileSystems), type) !=
+         std::end(kSharingFileSystems);
+#else
+  (void)file;
+  return false;  // nothing there copies between ranges of two open files
 #endif
 }
 

@@ -84,6 +84,8 @@ bool IsNetworkFile(OsFile file) {
   return GetFileInformationByHandleEx(file, FileRemoteProtocolInfo, &information, sizeof(information)) != 0;
 }
 
+bool SharesExtents(OsFile) { return false; }
+
 Result<size_t> ReadSome(OsFile file, uint64_t offset, void* target, size_t count) {
   OVERLAPPED at = AtOffset(offset);
   DWORD got = 0;

@@ -8,7 +8,8 @@
  *              written is used whole
  *   columns    nothing is contiguous: one element at a time, with the item size known to the compiler
  *
- * State of a reduced window: byte strides; `shape` and `stride` never empty; the product of the shape is not zero.
+ * State of a reduced window: strides in bytes; never empty; no extent is zero; the last dimension has no gaps in the
+ * target.  A source stride may be zero (an expanded dimension), a target stride may not.
  */
 #include "strided_copy.h"
 
@@ -34,34 +35,38 @@ struct Reduced {
   std::vector<uint64_t> index;          // scratch of the outer loop
 };
 
-Reduced Reduce(const StridedWindow& window) {
+Reduced Reduce(const StridedWindow& window, const std::vector<uint64_t>& target_stride) {
   Reduced reduced;
   reduced.itemsize = window.itemsize;
-  auto append = [&](uint64_t extent, uint64_t stride_bytes) {
+  auto append = [&](uint64_t extent, uint64_t source_bytes, uint64_t target_bytes) {
     if (extent == 1) return;
-    // The previous dimension steps over exactly this one: together they are one longer dimension.
-    if (!reduced.shape.empty() && reduced.source_stride.back() == extent * stride_bytes) {
+    // The previous dimension steps over exactly this one, on both sides: together they are one longer dimension.
+    if (!reduced.shape.empty() && reduced.source_stride.back() == extent * source_bytes &&
+        reduced.target_stride.back() == extent * target_bytes) {
       reduced.shape.back() *= extent;
-      reduced.source_stride.back() = stride_bytes;
+      reduced.source_stride.back() = source_bytes;
+      reduced.target_stride.back() = target_bytes;
       return;
     }
     reduced.shape.push_back(extent);
-    reduced.source_stride.push_back(stride_bytes);
+    reduced.source_stride.push_back(source_bytes);
+    reduced.target_stride.push_back(target_bytes);
   };
-  for (size_t d = 0; d < window.shape.size(); d++) append(window.shape[d], window.stride[d] * window.itemsize);
+  for (size_t d = 0; d < window.shape.size(); d++) {
+    append(window.shape[d], window.stride[d] * window.itemsize, target_stride[d]);
+  }
   // An item of unusual size is a row of bytes.
   const size_t size = window.itemsize;
   if (size != 1 && size != 2 && size != 4 && size != 8 && size != 16) {
-    append(size, 1);
+    append(size, 1, 1);
     reduced.itemsize = 1;
   }
-  if (reduced.shape.empty()) {
+  // Copy() counts on a last dimension without gaps in the target.
+  if (reduced.shape.empty() || reduced.target_stride.back() != reduced.itemsize) {
     reduced.shape.push_back(1);
     reduced.source_stride.push_back(reduced.itemsize);
+    reduced.target_stride.push_back(reduced.itemsize);
   }
-  reduced.target_stride.resize(reduced.shape.size());
-  uint64_t step = reduced.itemsize;
-  for (size_t d = reduced.shape.size(); d-- > 0; step *= reduced.shape[d]) reduced.target_stride[d] = step;
   reduced.index.assign(reduced.shape.size(), 0);
   return reduced;
 }
@@ -162,9 +167,21 @@ Result<uint64_t> CheckWindow(const StridedWindow& window, uint64_t source_bytes)
   return numel;
 }
 
+std::vector<uint64_t> ContiguousStride(const StridedWindow& window) {
+  std::vector<uint64_t> stride(window.shape.size());
+  uint64_t step = window.itemsize;
+  for (size_t d = stride.size(); d-- > 0; step *= window.shape[d]) stride[d] = step;
+  return stride;
+}
+
 bool GatherGuarded(const uint8_t* source, const StridedWindow& window, uint8_t* target) {
+  return ScatterGuarded(source, window, ContiguousStride(window), target);
+}
+
+bool ScatterGuarded(const uint8_t* source, const StridedWindow& window, const std::vector<uint64_t>& target_stride,
+                    uint8_t* target) {
   if (std::find(window.shape.begin(), window.shape.end(), uint64_t{0}) != window.shape.end()) return true;
-  Reduced reduced = Reduce(window);
+  Reduced reduced = Reduce(window, target_stride);
   source += window.storage_offset * window.itemsize;
   return Guarded([&] {
     switch (reduced.itemsize) {

@@ -25,6 +25,11 @@ Result<uint64_t> CheckWindow(const StridedWindow& window, uint64_t source_bytes)
 
 // Copies a window that CheckWindow() has accepted.  False when memory could not be read.
 bool GatherGuarded(const uint8_t* source, const StridedWindow& window, uint8_t* target);
+// The same into a target that is strided itself: `target_stride` has the bytes from index to index of each dimension.
+bool ScatterGuarded(const uint8_t* source, const StridedWindow& window, const std::vector<uint64_t>& target_stride,
+                    uint8_t* target);
+// Byte strides of `window` in C order without gaps.
+std::vector<uint64_t> ContiguousStride(const StridedWindow& window);
 
 }  // namespace torch_checkpoint
 

@@ -5,7 +5,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { bytesOf, dict, floats, LEGACY_MAGIC, legacyCheckpoint, py, safetensors, tensor, zip, zipCheckpoint } from './container-samples';
+import {
+  bytesOf,
+  dict,
+  floats,
+  LEGACY_MAGIC,
+  legacyCheckpoint,
+  py,
+  safetensors,
+  tensor,
+  zip,
+  zipCheckpoint,
+} from './container-samples';
 
 const main = join(__dirname, '..', 'dist', 'cli', 'main.js');
 
@@ -16,7 +27,10 @@ interface Ended {
 }
 
 /** `readBytes`: close the pipe after so many, as `head` does. */
-function run(args: readonly string[], options: { env?: Record<string, string>; readBytes?: number } = {}): Promise<Ended> {
+function run(
+  args: readonly string[],
+  options: { env?: Record<string, string>; readBytes?: number } = {},
+): Promise<Ended> {
   const env = { ...process.env, NO_COLOR: '', FORCE_COLOR: '', ...options.env };
   const child = spawn(process.execPath, [main, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   let [stdout, stderr] = ['', ''];
@@ -57,9 +71,24 @@ beforeAll(() => {
   put('good.pt', zipCheckpoint());
   put('other.pt', zipCheckpoint({ 'data/0': floats(1, 2, 3, 5) }));
   put('renamed.pt', withPickle(py.pickle(dict({ weight: tensor({ key: '0', numel: 4 }) }))));
-  put('corrupt.pt', Buffer.from(zipCheckpoint().map((byte, at, all) => (at === Buffer.from(all).indexOf(floats(1, 2, 3, 4)) ? byte ^ 1 : byte))));
+  put(
+    'corrupt.pt',
+    Buffer.from(
+      zipCheckpoint().map((byte, at, all) => (at === Buffer.from(all).indexOf(floats(1, 2, 3, 4)) ? byte ^ 1 : byte)),
+    ),
+  );
   put('cut.pt', zipCheckpoint().subarray(0, 600));
-  put('evil.pt', withPickle(py.pickle(dict({ w: tensor({ key: '0', numel: 4 }), run: bytesOf(py.global('os', 'system'), py.tuple(py.text('true')), 'R') }))));
+  put(
+    'evil.pt',
+    withPickle(
+      py.pickle(
+        dict({
+          w: tensor({ key: '0', numel: 4 }),
+          run: bytesOf(py.global('os', 'system'), py.tuple(py.text('true')), 'R'),
+        }),
+      ),
+    ),
+  );
   put('hostile.pt', withPickle(py.pickle(dict({ [HOSTILE]: tensor({ key: '0', numel: 4 }), note: py.text(HOSTILE) }))));
   put('int.pt', withPickle(py.pickle(dict({ epoch: py.int(3) }))));
   put('float.pt', withPickle(py.pickle(dict({ epoch: float(3) }))));
@@ -67,7 +96,12 @@ beforeAll(() => {
   put('page.pt', '<!DOCTYPE html><html><body>Sign in</body></html>');
   put('named.pt', safetensors({ w: { dtype: 'F32', shape: [4], data_offsets: [0, 16] } }, floats(1, 2, 3, 4)));
   put('w.safetensors', safetensors({ w: { dtype: 'F32', shape: [4], data_offsets: [0, 16] } }, floats(1, 2, 3, 4)));
-  const many = Object.fromEntries(Array.from({ length: 5000 }, (_, i) => [`layers.${i}.self_attention.query_projection.weight`, tensor({ key: '0', numel: 4 })]));
+  const many = Object.fromEntries(
+    Array.from({ length: 5000 }, (_, i) => [
+      `layers.${i}.self_attention.query_projection.weight`,
+      tensor({ key: '0', numel: 4 }),
+    ]),
+  );
   put('many.pt', withPickle(py.pickle(dict(many))));
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -99,7 +133,11 @@ describe('exit codes', () => {
     [3, 'a page to inspect', () => ['inspect', file('page.pt')]],
     [3, 'a missing file to scan', () => ['scan', file('missing.pt')]],
     [3, 'a missing file to diagnose', () => ['diagnose', file('missing.pt')]],
-    [4, 'an output that cannot be written', () => ['extract', file('good.pt'), 'w', join(folder, 'no', 'folder', 'w.npy')]],
+    [
+      4,
+      'an output that cannot be written',
+      () => ['extract', file('good.pt'), 'w', join(folder, 'no', 'folder', 'w.npy')],
+    ],
   ];
   test.each(cases)('%i: %s', async (code, _what, args) => {
     const ended = await run(args());
@@ -119,7 +157,13 @@ describe('json', () => {
 
   test('inspect', async () => {
     const { value } = await json('inspect', file('tied.pt'));
-    expect(value).toMatchObject({ format: 'zip', parameters: 4, tensorBytes: 16, aliases: [['a', 'b']], globals: expect.arrayContaining(['torch._utils._rebuild_tensor_v2']) as string[] });
+    expect(value).toMatchObject({
+      format: 'zip',
+      parameters: 4,
+      tensorBytes: 16,
+      aliases: [['a', 'b']],
+      globals: expect.arrayContaining(['torch._utils._rebuild_tensor_v2']) as string[],
+    });
     expect(value['tensors']).toMatchObject([
       { path: 'a', dtype: 'float32', shape: [4], location: 'cpu' },
       { path: 'b', sharedWith: 'a' },
@@ -129,23 +173,46 @@ describe('json', () => {
   test('show tells 3 from 3.0', async () => {
     expect((await json('show', file('int.pt'), 'epoch')).value).toMatchObject({ kind: 'int', text: '3' });
     expect((await json('show', file('float.pt'), 'epoch')).value).toMatchObject({ kind: 'float', text: '3.0' });
-    expect((await json('show', file('good.pt'), 'w')).value).toMatchObject({ text: 'tensor([1., 2., 3., 4.])', statistics: { min: 1, max: 4, mean: 2.5, nan: 0 } });
+    expect((await json('show', file('good.pt'), 'w')).value).toMatchObject({
+      text: 'tensor([1., 2., 3., 4.])',
+      statistics: { min: 1, max: 4, mean: 2.5, nan: 0 },
+    });
   });
 
   test('verify, diagnose, scan', async () => {
-    expect((await json('verify', file('corrupt.pt'))).value).toMatchObject({ ok: false, damaged: [{ record: 'data/0' }] });
+    expect((await json('verify', file('corrupt.pt'))).value).toMatchObject({
+      ok: false,
+      damaged: [{ record: 'data/0' }],
+    });
     expect((await json('verify', file('cut.pt'))).value).toMatchObject({ ok: false });
     expect((await json('diagnose', file('page.pt'))).value).toMatchObject({ ok: false, kind: 'html' });
     expect((await json('diagnose', file('cut.pt'))).value).toMatchObject({ ok: false, kind: 'truncated' });
-    expect((await json('diagnose', file('named.pt'))).value).toMatchObject({ ok: false, kind: 'safetensors', hint: expect.stringContaining('named.safetensors') as string });
+    expect((await json('diagnose', file('named.pt'))).value).toMatchObject({
+      ok: false,
+      kind: 'safetensors',
+      hint: expect.stringContaining('named.safetensors') as string,
+    });
     expect((await json('diagnose', file('evil.pt'))).value).toMatchObject({ ok: false, kind: 'unsafe' });
-    expect((await json('scan', file('evil.pt'))).value).toMatchObject({ verdict: 'dangerous', safe: false, globals: expect.arrayContaining([{ name: 'os.system', verdict: 'dangerous' }]) as object[] });
+    expect((await json('scan', file('evil.pt'))).value).toMatchObject({
+      verdict: 'dangerous',
+      safe: false,
+      globals: expect.arrayContaining([{ name: 'os.system', verdict: 'dangerous' }]) as object[],
+    });
   });
 
   test('diff', async () => {
-    expect((await json('diff', file('good.pt'), file('other.pt'))).value).toMatchObject({ equal: false, changed: [{ path: 'w', reason: 'values', count: 1, maxAbs: 1, maxUlp: 2 ** 21 }] });
-    expect((await json('diff', file('good.pt'), file('renamed.pt'))).value).toMatchObject({ added: [], removed: [], renamed: [{ from: 'w', to: 'weight' }] });
-    expect((await json('diff', file('int.pt'), file('float.pt'))).value).toMatchObject({ changed: [{ path: 'epoch', reason: 'value', a: '3', b: '3.0' }] });
+    expect((await json('diff', file('good.pt'), file('other.pt'))).value).toMatchObject({
+      equal: false,
+      changed: [{ path: 'w', reason: 'values', count: 1, maxAbs: 1, maxUlp: 2 ** 21 }],
+    });
+    expect((await json('diff', file('good.pt'), file('renamed.pt'))).value).toMatchObject({
+      added: [],
+      removed: [],
+      renamed: [{ from: 'w', to: 'weight' }],
+    });
+    expect((await json('diff', file('int.pt'), file('float.pt'))).value).toMatchObject({
+      changed: [{ path: 'epoch', reason: 'value', a: '3', b: '3.0' }],
+    });
   });
 
   test('sarif', async () => {
@@ -153,7 +220,9 @@ describe('json', () => {
     expect(code).toBe(1);
     const log = JSON.parse(stdout) as { version: string; runs: { results: { ruleId: string; level: string }[] }[] };
     expect(log.version).toBe('2.1.0');
-    expect(log.runs[0]?.results).toContainEqual(expect.objectContaining({ ruleId: 'dangerous-global', level: 'error' }));
+    expect(log.runs[0]?.results).toContainEqual(
+      expect.objectContaining({ ruleId: 'dangerous-global', level: 'error' }),
+    );
   });
 });
 
@@ -169,7 +238,9 @@ describe('the terminal', () => {
     expect(stdout).toContain('layers.4999.self_attention.query_projection.weight');
     expect(stdout).not.toContain('\x1b');
     expect((await run(['ls', file('good.pt')], { env: { FORCE_COLOR: '1' } })).stdout).toContain('\x1b[1m');
-    expect((await run(['ls', file('good.pt')], { env: { FORCE_COLOR: '1', NO_COLOR: '1' } })).stdout).not.toContain('\x1b');
+    expect((await run(['ls', file('good.pt')], { env: { FORCE_COLOR: '1', NO_COLOR: '1' } })).stdout).not.toContain(
+      '\x1b',
+    );
   });
 
   test('a reader that leaves ends the command quietly', async () => {
@@ -229,35 +300,63 @@ describe('files', () => {
     expect((await run(['verify', file('good.pt'), '--write-manifest', manifest])).code).toBe(0);
     expect((await json('verify', file('good.pt'))).value).toMatchObject({ ok: true, manifestTensors: 1 });
     expect((await json('verify', file('w.safetensors'), '--manifest', manifest)).value).toMatchObject({ ok: true });
-    expect(await json('verify', file('other.pt'), '--manifest', manifest)).toMatchObject({ code: 1, value: { damaged: [{ record: 'w' }] } });
+    expect(await json('verify', file('other.pt'), '--manifest', manifest)).toMatchObject({
+      code: 1,
+      value: { damaged: [{ record: 'w' }] },
+    });
   });
 
   test('a folder is scanned file by file', async () => {
     mkdirSync(join(folder, 'models', 'deep'), { recursive: true });
     put('models/good.pt', zipCheckpoint());
     put('models/README.md', '# a model');
-    put('models/deep/evil.bin', legacyCheckpoint(bytesOf(py.global('posix', 'system'), py.tuple(py.text('true')), 'R'), []));
+    put(
+      'models/deep/evil.bin',
+      legacyCheckpoint(bytesOf(py.global('posix', 'system'), py.tuple(py.text('true')), 'R'), []),
+    );
     const { code, value } = await json('scan', join(folder, 'models'));
     expect(code).toBe(1);
-    expect(value).toMatchObject({ verdict: 'dangerous', files: [{ verdict: 'safe' }, { verdict: 'safe' }, { verdict: 'dangerous' }] });
+    expect(value).toMatchObject({
+      verdict: 'dangerous',
+      files: [{ verdict: 'safe' }, { verdict: 'safe' }, { verdict: 'dangerous' }],
+    });
   });
 
   test('completion scripts name every command', async () => {
     for (const shell of ['bash', 'zsh', 'fish']) {
       const { stdout, code } = await run(['completion', shell]);
       expect(code).toBe(0);
-      for (const name of ['inspect', 'show', 'verify', 'scan', 'diagnose', 'diff', 'extract']) expect(stdout).toContain(name);
+      for (const name of ['inspect', 'show', 'verify', 'scan', 'diagnose', 'diff', 'extract'])
+        expect(stdout).toContain(name);
     }
   });
 });
 
 describe('hidden pickles', () => {
-  const npy = bytesOf("\x93NUMPY\x01\x00\x46\x00{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".padEnd(80), evilPickle);
+  const npy = bytesOf(
+    "\x93NUMPY\x01\x00\x46\x00{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".padEnd(80),
+    evilPickle,
+  );
   const cases: readonly (readonly [what: string, bytes: () => Uint8Array])[] = [
     ['under another name', () => zipCheckpoint({ 'readme.txt': evilPickle })],
     ['in a storage', () => zipCheckpoint({ 'data/0': evilPickle })],
     ['in a deflated record', () => zipCheckpoint({ 'extra.bin': { bytes: evilPickle, deflate: true } })],
-    ['in a checkpoint inside a pickle', () => py.pickle(bytesOf('B', [zipCheckpoint({ 'data.pkl': evilPickle }).length & 255, zipCheckpoint({ 'data.pkl': evilPickle }).length >> 8, 0, 0], zipCheckpoint({ 'data.pkl': evilPickle })))],
+    [
+      'in a checkpoint inside a pickle',
+      () =>
+        py.pickle(
+          bytesOf(
+            'B',
+            [
+              zipCheckpoint({ 'data.pkl': evilPickle }).length & 255,
+              zipCheckpoint({ 'data.pkl': evilPickle }).length >> 8,
+              0,
+              0,
+            ],
+            zipCheckpoint({ 'data.pkl': evilPickle }),
+          ),
+        ),
+    ],
     ['behind another pickle', () => bytesOf(py.pickle('N'), evilPickle)],
     ['before a zip', () => bytesOf(evilPickle, zipCheckpoint())],
     ['in an array of objects', () => npy],
@@ -266,7 +365,10 @@ describe('hidden pickles', () => {
     ['in a broken pickle', () => bytesOf(py.proto, py.global('os', 'system'), '\xff\xff')],
     ['in a zip without a directory', () => withPickle(evilPickle).subarray(0, 400)],
     ['named through the stack', () => bytesOf('\x80\x04', '\x8c\x02os', '\x94', '\x8c\x06system', '\x94', '\x93', '.')],
-    ['named through the memo', () => bytesOf('\x80\x04', '\x8c\x06system', '\x94', '0', '\x8c\x02os', 'h\x00', '\x93', '.')],
+    [
+      'named through the memo',
+      () => bytesOf('\x80\x04', '\x8c\x06system', '\x94', '0', '\x8c\x02os', 'h\x00', '\x93', '.'),
+    ],
     ['in text opcodes', () => bytesOf("cos\nsystem\n(S'true'\ntR.")],
     ['by a computed name', () => bytesOf('\x80\x04', '\x8c\x02os', 'N', '\x93', '.')],
   ];
@@ -283,7 +385,9 @@ describe('hidden pickles', () => {
     ]);
     const { value } = await json('scan', put('odd.pt', bytesOf('prefix', twice, 'behind')));
     const kinds = new Set((value['findings'] as { kind: string }[]).map(({ kind }) => kind));
-    expect([...kinds]).toEqual(expect.arrayContaining(['duplicate-record', 'unsafe-name', 'name-mismatch', 'prefix-data', 'trailing-data']));
+    expect([...kinds]).toEqual(
+      expect.arrayContaining(['duplicate-record', 'unsafe-name', 'name-mismatch', 'prefix-data', 'trailing-data']),
+    );
     expect(value['verdict']).toBe('unknown');
   });
 });

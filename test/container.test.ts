@@ -733,7 +733,13 @@ function plainContext(): ReadContext {
   const refuse = (): never => {
     throw new Error('not in these samples');
   };
-  const host: Host = { classes: new Map(), loadNested: refuse, placeDevice: refuse, swapped: refuse, tensorFromId: refuse };
+  const host: Host = {
+    classes: new Map(),
+    loadNested: refuse,
+    placeDevice: refuse,
+    swapped: refuse,
+    tensorFromId: refuse,
+  };
   return {
     limits: DEFAULT_LIMITS,
     weightsOnly: false,

@@ -17,11 +17,15 @@ function* randomWords(seed: number): Generator<number, never, undefined> {
 /** Every upper half of a float32 with four lower ones, every float16 and what lies around its rounding limits, random bits. */
 function castInput(): Float32Array {
   const words: number[] = [];
-  for (const low of [0, 1, 0x8000, 0x7fff]) for (let high = 0; high < 65536; high++) words.push(((high << 16) | low) >>> 0);
+  for (const low of [0, 1, 0x8000, 0x7fff])
+    for (let high = 0; high < 65536; high++) words.push(((high << 16) | low) >>> 0);
   const word = new DataView(new ArrayBuffer(4));
   const halves = Array.from({ length: 65536 }, (_, bits) => {
     // NaNs keep their payload: JavaScript's own would not.
-    if ((bits & 0x7c00) === 0x7c00) return (((bits & 0x8000) << 16) | 0x7f800000 | ((bits & 0x3ff) << 13) | ((bits & 0x3ff) === 0 ? 0 : 0x400000)) >>> 0;
+    if ((bits & 0x7c00) === 0x7c00)
+      return (
+        (((bits & 0x8000) << 16) | 0x7f800000 | ((bits & 0x3ff) << 13) | ((bits & 0x3ff) === 0 ? 0 : 0x400000)) >>> 0
+      );
     word.setFloat32(0, miniFloat(DType.float16)!.decode(bits));
     return word.getUint32(0);
   });
@@ -34,7 +38,10 @@ function castInput(): Float32Array {
 const input = castInput();
 
 test('the input is the one that was recorded', () => {
-  expect([input.length, sha256(new Uint8Array(input.buffer))]).toEqual([724_288, '2c82e8f77ec8aee127f9c4c3344629d79baface8f01dcda838357cbff45bda3a']);
+  expect([input.length, sha256(new Uint8Array(input.buffer))]).toEqual([
+    724_288,
+    '2c82e8f77ec8aee127f9c4c3344629d79baface8f01dcda838357cbff45bda3a',
+  ]);
 });
 
 test.each([
@@ -60,7 +67,9 @@ test('float32 to Q8_0', () => {
   for (let i = 32; i < 64; i++) source[i] = source[i]! * Math.fround(1e-6);
   for (let i = 64; i < 96; i++) source[i] = source[i]! * Math.fround(1e4);
   for (let i = 96; i < 128; i++) source[i] = [127, 63.5, 0.5, -0.5, 1.5, -1.5, 2.5, -2.5][i % 8]!;
-  expect(sha256(new Uint8Array(source.buffer))).toBe('77d6a1b3802932a8306524e5f40f9d866c1aae53e865ece77a0b548124e1fe36');
+  expect(sha256(new Uint8Array(source.buffer))).toBe(
+    '77d6a1b3802932a8306524e5f40f9d866c1aae53e865ece77a0b548124e1fe36',
+  );
   const target = new Uint8Array(40 * 34);
   float32ToQ8_0(source, target);
   expect(sha256(target)).toBe('97fee1222d0bb6b1fc1417e25637b5b17256f6f65866613e6c22db0741b34d00');

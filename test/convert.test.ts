@@ -1,11 +1,12 @@
 // Promise: a conversion loses nothing that it does not report, writes tied weights once, and gives the same bytes every time.
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { convert, type ConvertOptions } from '../lib/convert/convert';
+import { compareFile } from '../lib/convert/check';
+import { type ConvertOptions, convert } from '../lib/convert/convert';
 import { DType } from '../lib/dtype';
 import { load, open } from '../lib/load';
 import { OrderedDict, type PyValue } from '../lib/pickle/values';
@@ -38,19 +39,31 @@ describe('safetensors', () => {
   // Recorded with safetensors 0.8: save({...}, metadata={'format': 'pt'}) of the contiguous tensors, aliases written out.
   test.each([
     ['zip-float32-state-dict.pt', '6c9f2fe1ddc7cf6c40764efef3cbd4b56c26c39f07d4230e48f1227e7bffefb0', []],
-    ['zip-mixed-every-dtype.pt', '1d588b0049316a213a44f4945463559eb0b6ef7e2db97739710401e16aea69fd', ['complex128', 'complex32']],
+    [
+      'zip-mixed-every-dtype.pt',
+      '1d588b0049316a213a44f4945463559eb0b6ef7e2db97739710401e16aea69fd',
+      ['complex128', 'complex32'],
+    ],
     ['zip-float32-views.pt', '4922434ff1e13c4c199f51812767f2560648f85e157a96fcaa367c87cdac9a47', []],
     ['zip-mixed-empty-and-scalar.pt', '3749863b8750119fdb6eaaaabd8ae2b3dba78406b1516b8c28141d7e12450aab', []],
     ['legacy-mixed-dtypes.pt', '3e3b540a179f80394d320f264214595781c59231e783d66446b9bac28319d1e5', ['complex128']],
   ])('%s: the bytes of the reference', async (name, expected, dropped) => {
     const report = await convert(fixturePath(name), file('ref.safetensors'), { ...quick, aliases: 'duplicate' });
     expect(sha256(readFileSync(file('ref.safetensors')))).toBe(expected);
-    expect(report.dropped.filter(({ reason }) => reason.includes('complex')).map(({ reason }) => reason.split(' ').at(-1))).toEqual(dropped);
+    expect(
+      report.dropped.filter(({ reason }) => reason.includes('complex')).map(({ reason }) => reason.split(' ').at(-1)),
+    ).toEqual(dropped);
   });
 
   test('tied weights: written once, recorded, shared again on the way back', async () => {
-    const weight = Tensor.from(new Float32Array(64 * 32).map((_, i) => i), { shape: [64, 32] });
-    const path = await saved('tied.pt', dict({ emb: weight, head: weight.view(64, 32), rows: weight.narrow(0, 2, 3), turned: weight.t() }));
+    const weight = Tensor.from(
+      new Float32Array(64 * 32).map((_, i) => i),
+      { shape: [64, 32] },
+    );
+    const path = await saved(
+      'tied.pt',
+      dict({ emb: weight, head: weight.view(64, 32), rows: weight.narrow(0, 2, 3), turned: weight.t() }),
+    );
     const report = await convert(path, file('tied.safetensors'), quick);
     expect({ ...report.aliases }).toEqual({ head: 'emb' });
     expect(report.tensors).toBe(3);
@@ -63,7 +76,9 @@ describe('safetensors', () => {
     expect([...back.keys()].sort()).toEqual(['emb', 'head', 'rows', 'turned']);
     expect(back.get('head')?.storage).toBe(back.get('emb')?.storage);
     // And once more: what is recorded stays recorded.
-    expect({ ...(await convert(file('tied.safetensors'), file('again.safetensors'), quick)).aliases }).toEqual({ head: 'emb' });
+    expect({ ...(await convert(file('tied.safetensors'), file('again.safetensors'), quick)).aliases }).toEqual({
+      head: 'emb',
+    });
     expect(readFileSync(file('again.safetensors'))).toEqual(readFileSync(file('tied.safetensors')));
   });
 
@@ -79,14 +94,25 @@ describe('safetensors', () => {
     expect(await names('duplicate')).toEqual(['a', 'b', 'format']);
     await expect(names('error')).rejects.toMatchObject({ code: 'UNSAVABLE' });
     const other = await saved('policy2.pt', dict({ a: weight, 'x.b': weight }));
-    expect({ ...(await convert(other, file('policy.safetensors'), { ...quick, aliases: { prefer: 'x.*' } })).aliases }).toEqual({ a: 'x.b' });
+    expect({
+      ...(await convert(other, file('policy.safetensors'), { ...quick, aliases: { prefer: 'x.*' } })).aliases,
+    }).toEqual({ a: 'x.b' });
   });
 
   test('names that a file could play tricks with', async () => {
-    const path = await saved('names.pt', dict({ ['__proto__']: floats(1), constructor: floats(2), '10': floats(3), '9': floats(4), 'é☃': floats(5) }));
+    const path = await saved(
+      'names.pt',
+      dict({ ['__proto__']: floats(1), constructor: floats(2), '10': floats(3), '9': floats(4), 'é☃': floats(5) }),
+    );
     const tied = floats(7);
     await convert(path, file('names.safetensors'), quick);
-    expect([...(await tensorsOf(file('names.safetensors'))).keys()]).toEqual(['10', '9', '__proto__', 'constructor', 'é☃']);
+    expect([...(await tensorsOf(file('names.safetensors'))).keys()]).toEqual([
+      '10',
+      '9',
+      '__proto__',
+      'constructor',
+      'é☃',
+    ]);
     const aliases = await saved('proto.pt', dict({ a: tied, ['__proto__']: tied }));
     const report = await convert(aliases, file('proto.safetensors'), quick);
     expect(Object.entries(report.aliases)).toEqual([['__proto__', 'a']]);
@@ -105,7 +131,11 @@ describe('safetensors', () => {
       'model.safetensors.index.json',
     ]);
     const text = readFileSync(file('model.safetensors.index.json'), 'utf8');
-    expect(text.startsWith('{\n  "metadata": {\n    "total_size": 2000\n  },\n  "weight_map": {\n    "layer.0": "model-00001-of-00003.safetensors",\n')).toBe(true);
+    expect(
+      text.startsWith(
+        '{\n  "metadata": {\n    "total_size": 2000\n  },\n  "weight_map": {\n    "layer.0": "model-00001-of-00003.safetensors",\n',
+      ),
+    ).toBe(true);
     await convert(file('model.safetensors.index.json'), file('merged.safetensors'), quick);
     await convert(path, file('whole.safetensors'), quick);
     expect(readFileSync(file('merged.safetensors'))).toEqual(readFileSync(file('whole.safetensors')));
@@ -113,12 +143,16 @@ describe('safetensors', () => {
     const index = JSON.parse(text) as { weight_map: Record<string, string> };
     const other = { ...index, weight_map: { ...index.weight_map, 'layer.9': 'model-00001-of-00003.safetensors' } };
     writeFileSync(file('more.index.json'), JSON.stringify(other));
-    await expect(convert(file('more.index.json'), file('x.safetensors'))).rejects.toThrow('"layer.9" is not in "model-00001-of-00003.safetensors"');
+    await expect(convert(file('more.index.json'), file('x.safetensors'))).rejects.toThrow(
+      '"layer.9" is not in "model-00001-of-00003.safetensors"',
+    );
     const { 'layer.0': _gone, ...rest } = index.weight_map;
     writeFileSync(file('less.index.json'), JSON.stringify({ ...index, weight_map: rest }));
     await expect(convert(file('less.index.json'), file('x.safetensors'))).rejects.toThrow('the index has it nowhere');
     writeFileSync(file('out.index.json'), JSON.stringify({ weight_map: { a: '../../etc/passwd' } }));
-    await expect(convert(file('out.index.json'), file('x.safetensors'))).rejects.toMatchObject({ code: 'NOT_A_CHECKPOINT' });
+    await expect(convert(file('out.index.json'), file('x.safetensors'))).rejects.toMatchObject({
+      code: 'NOT_A_CHECKPOINT',
+    });
   });
 });
 
@@ -144,7 +178,12 @@ describe('.pt', () => {
   });
 
   test('everything goes over, floats stay floats and shared lists stay shared', async () => {
-    for (const name of ['zip-python-kitchen-sink.pt', 'zip-lenet-training.pt', 'legacy-float32-views.pt', 'tar-mixed-views.pt']) {
+    for (const name of [
+      'zip-python-kitchen-sink.pt',
+      'zip-lenet-training.pt',
+      'legacy-float32-views.pt',
+      'tar-mixed-views.pt',
+    ]) {
       const expected = fixtures.find(({ file: one }) => one === name);
       // Nothing matches the glob, so that the graph is copied and nothing is left out of it.
       await convert(fixturePath(name), file('copy.pt'), { ...quick, prune: ['nothing-has-this-name'] });
@@ -152,16 +191,27 @@ describe('.pt', () => {
       const [copy, plain] = [await open(file('copy.pt')), await open(file('plain.pt'))];
       expect([...copy.tensors()].length).toBe(expected?.tensors.length);
       const record = (checkpoint: typeof copy, path: string): string => {
-        const { byteOffset, byteLength } = checkpoint.info.records.find(({ name: one }) => one === 'data.pkl') as { byteOffset: number; byteLength: number };
-        return readFileSync(path).subarray(byteOffset, byteOffset + byteLength).toString('latin1');
+        const { byteOffset, byteLength } = checkpoint.info.records.find(({ name: one }) => one === 'data.pkl') as {
+          byteOffset: number;
+          byteLength: number;
+        };
+        return readFileSync(path)
+          .subarray(byteOffset, byteOffset + byteLength)
+          .toString('latin1');
       };
       expect(record(copy, file('copy.pt'))).toBe(record(plain, file('plain.pt')));
     }
   });
 
   test('a cast keeps views, sharing and everything that is no float', async () => {
-    const base = Tensor.from(Float32Array.from({ length: 12 }, (_, i) => i / 3), { shape: [3, 4] });
-    const path = await saved('views.pt', dict({ base, row: base.narrow(0, 1, 1), turned: base.t(), ids: Tensor.from([1n, 2n]), n: 1 }));
+    const base = Tensor.from(
+      Float32Array.from({ length: 12 }, (_, i) => i / 3),
+      { shape: [3, 4] },
+    );
+    const path = await saved(
+      'views.pt',
+      dict({ base, row: base.narrow(0, 1, 1), turned: base.t(), ids: Tensor.from([1n, 2n]), n: 1 }),
+    );
     await convert(path, file('half.pt'), { ...quick, dtype: 'float16' });
     const half = await tensorsOf(file('half.pt'));
     expect([...half.values()].map(({ dtype }) => dtype.name)).toEqual(['float16', 'float16', 'float16', 'int64']);
@@ -182,25 +232,45 @@ describe('.pt', () => {
   test('mapLocation is written', async () => {
     await convert(fixturePath('zip-float32-cuda-tags.pt'), file('cpu.pt'), { fsync: false, mapLocation: 'cpu' });
     const checkpoint = await open(file('cpu.pt'));
-    expect(new Set([...checkpoint.tensors()].map(([, tensor]) => (tensor as Tensor).storage.location))).toEqual(new Set(['cpu']));
+    expect(new Set([...checkpoint.tensors()].map(([, tensor]) => (tensor as Tensor).storage.location))).toEqual(
+      new Set(['cpu']),
+    );
   });
 });
 
 describe('choosing', () => {
-  const state = (): OrderedDict<unknown> => dict({ 'module.a.weight': floats(1), 'module.a.bias': floats(2), 'module.b.weight': floats(3) });
+  const state = (): OrderedDict<unknown> =>
+    dict({ 'module.a.weight': floats(1), 'module.a.bias': floats(2), 'module.b.weight': floats(3) });
   const names = async (path: string, options: ConvertOptions): Promise<string[]> => {
     await convert(path, file('chosen.safetensors'), { ...quick, ...options });
     return [...(await tensorsOf(file('chosen.safetensors'))).keys()].sort();
   };
 
   test('names, globs and roots', async () => {
-    const path = await saved('choose.pt', dict({ epoch: 1, state_dict: state(), optimizer: dict({ 'module.a.weight': floats(9) }) }));
+    const path = await saved(
+      'choose.pt',
+      dict({ epoch: 1, state_dict: state(), optimizer: dict({ 'module.a.weight': floats(9) }) }),
+    );
     expect(await names(path, { root: 'auto' })).toEqual(['module.a.bias', 'module.a.weight', 'module.b.weight']);
-    expect(await names(path, { root: 'state_dict', stripPrefix: 'module.' })).toEqual(['a.bias', 'a.weight', 'b.weight']);
-    expect(await names(path, { root: 'state_dict', rename: 's/^module\\.(.)\\./\\1_/' })).toEqual(['a_bias', 'a_weight', 'b_weight']);
-    expect(await names(path, { select: ['*.weight'], exclude: ['optimizer'] })).toEqual(['state_dict.module.a.weight', 'state_dict.module.b.weight']);
+    expect(await names(path, { root: 'state_dict', stripPrefix: 'module.' })).toEqual([
+      'a.bias',
+      'a.weight',
+      'b.weight',
+    ]);
+    expect(await names(path, { root: 'state_dict', rename: 's/^module\\.(.)\\./\\1_/' })).toEqual([
+      'a_bias',
+      'a_weight',
+      'b_weight',
+    ]);
+    expect(await names(path, { select: ['*.weight'], exclude: ['optimizer'] })).toEqual([
+      'state_dict.module.a.weight',
+      'state_dict.module.b.weight',
+    ]);
     // A plain path is its sub-tree, and no prefix of other names.
-    expect(await names(path, { select: ['state_dict.module.a'] })).toEqual(['state_dict.module.a.bias', 'state_dict.module.a.weight']);
+    expect(await names(path, { select: ['state_dict.module.a'] })).toEqual([
+      'state_dict.module.a.bias',
+      'state_dict.module.a.weight',
+    ]);
     expect(await names(path, { select: ['state_dict.module.a.w'] })).toEqual([]);
     await expect(names(path, { root: 'weights' })).rejects.toMatchObject({ code: 'NOT_FOUND' });
     await expect(names(path, { root: 'state_dict', rename: 's/.*/x/' })).rejects.toMatchObject({ code: 'UNSAVABLE' });
@@ -213,35 +283,72 @@ describe('choosing', () => {
     const apart = await saved('ema.pt', { state_dict: dict({ w: floats(1) }), ema_state_dict: dict({ w: floats(2) }) });
     await convert(apart, file('ema.safetensors'), { ...quick, useEma: true });
     expect((await tensorsOf(file('ema.safetensors'))).get('w')?.item()).toBe(2);
-    const diffusion = await saved('ldm.pt', { state_dict: dict({ 'model.x.0.w': floats(1), 'model_ema.x0w': floats(2), 'model_ema.decay': floats(0.9), other: floats(5) }) });
+    const diffusion = await saved('ldm.pt', {
+      state_dict: dict({
+        'model.x.0.w': floats(1),
+        'model_ema.x0w': floats(2),
+        'model_ema.decay': floats(0.9),
+        other: floats(5),
+      }),
+    });
     await convert(diffusion, file('ldm.safetensors'), { ...quick, root: 'auto', useEma: true });
-    expect([...(await tensorsOf(file('ldm.safetensors')))].map(([name, tensor]) => [name, tensor.item()])).toEqual([['model.x.0.w', 2], ['other', 5]]);
-    await expect(convert(await saved('none.pt', dict({ w: floats(1) })), file('x.safetensors'), { useEma: true })).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    expect([...(await tensorsOf(file('ldm.safetensors')))].map(([name, tensor]) => [name, tensor.item()])).toEqual([
+      ['model.x.0.w', 2],
+      ['other', 5],
+    ]);
+    await expect(
+      convert(await saved('none.pt', dict({ w: floats(1) })), file('x.safetensors'), { useEma: true }),
+    ).rejects.toMatchObject({ code: 'NOT_FOUND' });
   });
 
   test('what a target cannot hold is reported, with its reason', async () => {
-    const reasons = async (name: string): Promise<string[]> => (await convert(fixturePath(name), file('left.safetensors'), quick)).dropped.map(({ path, reason }) => `${path}: ${reason}`);
-    expect((await reasons('zip-float32-sparse.pt')).some((text) => text.includes('sparse_csr tensors have no dense elements'))).toBe(true);
+    const reasons = async (name: string): Promise<string[]> =>
+      (await convert(fixturePath(name), file('left.safetensors'), quick)).dropped.map(
+        ({ path, reason }) => `${path}: ${reason}`,
+      );
+    expect(
+      (await reasons('zip-float32-sparse.pt')).some((text) =>
+        text.includes('sparse_csr tensors have no dense elements'),
+      ),
+    ).toBe(true);
     expect((await reasons('zip-float32-meta.pt')).some((text) => text.includes('meta device'))).toBe(true);
-    expect((await reasons('zip-quint8-quantized.pt')).some((text) => text.includes('quint8 needs its scales'))).toBe(true);
+    expect((await reasons('zip-quint8-quantized.pt')).some((text) => text.includes('quint8 needs its scales'))).toBe(
+      true,
+    );
   });
 });
 
 describe('npz and npy', () => {
   test('there and back, Fortran order and byte order included', async () => {
-    const state = dict({ a: Tensor.from(Float64Array.of(1.5, 2.5)), 'b.c': Tensor.from([[true, false]]), half: floats(1.1, 2).to('bfloat16'), turned: Tensor.from(new Int16Array([1, 2, 3, 4, 5, 6]), { shape: [2, 3] }).t() });
+    const state = dict({
+      a: Tensor.from(Float64Array.of(1.5, 2.5)),
+      'b.c': Tensor.from([[true, false]]),
+      half: floats(1.1, 2).to('bfloat16'),
+      turned: Tensor.from(new Int16Array([1, 2, 3, 4, 5, 6]), { shape: [2, 3] }).t(),
+    });
     const path = await saved('npz.pt', state);
     const report = await convert(path, file('a.npz'), quick);
     expect([report.tensors, report.dropped]).toEqual([4, []]);
     await convert(file('a.npz'), file('npz-back.pt'), quick);
     const back = await tensorsOf(file('npz-back.pt'));
     expect(back.get('half')?.dtype).toBe(DType.float32);
-    for (const [name, tensor] of state) expect(back.get(name)?.equal(tensor as Tensor)).toBe(true);
+    for (const [name, tensor] of state) expect(back.get(name as string)?.equal(tensor as Tensor)).toBe(true);
     // Header of numpy.save(np.asfortranarray(np.arange(6, dtype='>i2').reshape(2, 3))).
     const header = "{'descr': '>i2', 'fortran_order': True, 'shape': (2, 3), }".padEnd(117) + '\n';
-    writeFileSync(file('f.npy'), Buffer.concat([Buffer.from('\x93NUMPY\x01\x00', 'latin1'), Buffer.from([118, 0]), Buffer.from(header), Buffer.from([0, 0, 0, 3, 0, 1, 0, 4, 0, 2, 0, 5])]));
+    writeFileSync(
+      file('f.npy'),
+      Buffer.concat([
+        Buffer.from('\x93NUMPY\x01\x00', 'latin1'),
+        Buffer.from([118, 0]),
+        Buffer.from(header),
+        Buffer.from([0, 0, 0, 3, 0, 1, 0, 4, 0, 2, 0, 5]),
+      ]),
+    );
     await convert(file('f.npy'), file('f.pt'), quick);
-    expect([...(await tensorsOf(file('f.pt'))).values()][0]?.toArray()).toEqual([[0, 1, 2], [3, 4, 5]]);
+    expect([...(await tensorsOf(file('f.pt'))).values()][0]?.toArray()).toEqual([
+      [0, 1, 2],
+      [3, 4, 5],
+    ]);
   });
 
   test('an archive with a long directory, and names that zips cannot hold', async () => {
@@ -249,7 +356,11 @@ describe('npz and npy', () => {
     const many = dict(Object.fromEntries(Array.from({ length: 1500 }, (_, i) => [`layers.${i}.weight`, floats(i)])));
     const report = await convert(await saved('many.pt', many), file('many.npz'), quick);
     expect(report.tensors).toBe(1500);
-    const odd = await convert(await saved('odd.pt', dict({ '../up': floats(1), '/abs': floats(2), ok: floats(3) })), file('odd.npz'), quick);
+    const odd = await convert(
+      await saved('odd.pt', dict({ '../up': floats(1), '/abs': floats(2), ok: floats(3) })),
+      file('odd.npz'),
+      quick,
+    );
     expect([odd.tensors, odd.dropped.map(({ path }) => path)]).toEqual([1, ['../up', '/abs']]);
   });
 
@@ -263,8 +374,19 @@ describe('npz and npy', () => {
 
 describe('gguf', () => {
   test('header, alignment and types', async () => {
-    const path = await saved('gguf.pt', dict({ 'w.weight': Tensor.full([4, 64], 0.5), norm: floats(1, 2, 3), ids: Tensor.from(Uint8Array.of(1, 255)), five: Tensor.zeros([1, 1, 1, 1, 1]) }));
-    writeFileSync(file('config.json'), JSON.stringify({ model_type: 'llama', hidden_size: 64, rms_norm_eps: 1e-5, num_hidden_layers: -1 }));
+    const path = await saved(
+      'gguf.pt',
+      dict({
+        'w.weight': Tensor.full([4, 64], 0.5),
+        norm: floats(1, 2, 3),
+        ids: Tensor.from(Uint8Array.of(1, 255)),
+        five: Tensor.zeros([1, 1, 1, 1, 1]),
+      }),
+    );
+    writeFileSync(
+      file('config.json'),
+      JSON.stringify({ model_type: 'llama', hidden_size: 64, rms_norm_eps: 1e-5, num_hidden_layers: -1 }),
+    );
     const report = await convert(path, file('m.gguf'), { ...quick, dtype: 'q8_0' });
     expect(report.dropped).toEqual([{ path: 'five', reason: 'GGUF has 4 dimensions at most, the tensor 5' }]);
     const bytes = readFileSync(file('m.gguf'));
@@ -283,7 +405,11 @@ test('a skeleton tells structure, sharing and number types', async () => {
   const list = [1, tied];
   const path = await saved('skeleton.pt', dict({ list, again: list, a: tied, big: 2n ** 70n }));
   await convert(path, file('s.json'), quick);
-  const json = JSON.parse(readFileSync(file('s.json'), 'utf8')) as { root: { id: number; OrderedDict: [string, unknown][] }; storages: unknown[]; format: string };
+  const json = JSON.parse(readFileSync(file('s.json'), 'utf8')) as {
+    root: { id: number; OrderedDict: [string, unknown][] };
+    storages: unknown[];
+    format: string;
+  };
   expect(json.format).toBe('zip');
   expect(json.storages).toEqual([{ number: 0, key: '0', location: 'cpu', dtype: 'float32', nbytes: 8 }]);
   const pairs = new Map(json.root.OrderedDict);
@@ -310,7 +436,11 @@ describe('outputs', () => {
     const [bytes] = await Promise.all([buffer(stream), convert(readFileSync(path), stream, { to: 'safetensors' })]);
     expect(bytes.equals(readFileSync(file('stream.safetensors')))).toBe(true);
     const planned = await convert(path, file('never.safetensors'), { dryRun: true });
-    expect([planned.bytes, planned.dryRun, readdirSync(folder).includes('never.safetensors')]).toEqual([bytes.length, true, false]);
+    expect([planned.bytes, planned.dryRun, readdirSync(folder).includes('never.safetensors')]).toEqual([
+      bytes.length,
+      true,
+      false,
+    ]);
     const checkpoint = await open(path);
     await convert(checkpoint, file('opened.safetensors'), quick);
     expect(readFileSync(file('opened.safetensors')).equals(bytes)).toBe(true);
@@ -331,19 +461,28 @@ describe('outputs', () => {
     const before = readFileSync(target);
     const abort = new AbortController();
     abort.abort(new Error('enough'));
-    await expect(convert(fixturePath('zip-lenet-training.pt'), target, { signal: abort.signal })).rejects.toThrow('enough');
-    await expect(convert(fixturePath('zip-lenet-training.pt'), join(folder, 'no', 'folder.safetensors'))).rejects.toMatchObject({ code: 'WRITE_FAILED' });
+    await expect(convert(fixturePath('zip-lenet-training.pt'), target, { signal: abort.signal })).rejects.toThrow(
+      'enough',
+    );
+    await expect(
+      convert(fixturePath('zip-lenet-training.pt'), join(folder, 'no', 'folder.safetensors')),
+    ).rejects.toMatchObject({ code: 'WRITE_FAILED' });
     expect(readFileSync(target).equals(before)).toBe(true);
     expect(readdirSync(folder).filter((name) => name.startsWith('.torch-checkpoint'))).toEqual([]);
     await expect(convert(fixturePath('zip-lenet-training.pt'), file('x.unknown'))).rejects.toThrow(TypeError);
-    await expect(convert(fixturePath('zip-lenet-training.pt'), file('x.safetensors'), { dtype: 'int8' })).rejects.toThrow(TypeError);
+    await expect(
+      convert(fixturePath('zip-lenet-training.pt'), file('x.safetensors'), { dtype: 'int8' }),
+    ).rejects.toThrow(TypeError);
   });
 
   test('verify finds a byte that is not as written', async () => {
-    const { compareFile } = await import('../lib/convert/check');
     writeFileSync(file('bytes'), Buffer.from([1, 2, 3]));
     await compareFile(file('bytes'), [{ payload: Uint8Array.of(1, 2, 3), byteLength: 3 }], undefined);
-    await expect(compareFile(file('bytes'), [{ payload: Uint8Array.of(1, 2, 4), byteLength: 3 }], undefined)).rejects.toMatchObject({ code: 'CRC_MISMATCH' });
-    await expect(compareFile(file('bytes'), [{ payload: Uint8Array.of(1, 2), byteLength: 2 }], undefined)).rejects.toMatchObject({ code: 'CRC_MISMATCH' });
+    await expect(
+      compareFile(file('bytes'), [{ payload: Uint8Array.of(1, 2, 4), byteLength: 3 }], undefined),
+    ).rejects.toMatchObject({ code: 'CRC_MISMATCH' });
+    await expect(
+      compareFile(file('bytes'), [{ payload: Uint8Array.of(1, 2), byteLength: 2 }], undefined),
+    ).rejects.toMatchObject({ code: 'CRC_MISMATCH' });
   });
 });

@@ -2,8 +2,8 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { printable, shorten } from '../lib/cli/text';
 import { globMatcher } from '../lib/cli/glob';
+import { printable, shorten } from '../lib/cli/text';
 import { diagnose } from '../lib/inspect/diagnose';
 import { diff } from '../lib/inspect/diff';
 import { inspect } from '../lib/inspect/inspect';
@@ -14,13 +14,22 @@ import { openSync } from '../lib/load';
 import { bytesOf, dict, floats, py, storageId, tar, tensor, zipCheckpoint } from './container-samples';
 
 const fixtures = join(__dirname, 'fixtures', 'valid');
-const files = existsSync(fixtures) ? readdirSync(fixtures).filter((name) => /\.(?:pt|pkl|safetensors)$/.test(name)) : [];
+const files = existsSync(fixtures)
+  ? readdirSync(fixtures).filter((name) => /\.(?:pt|pkl|safetensors)$/.test(name))
+  : [];
 
 function window(offset: number, shape: number[], stride: number[], numel = 4): Buffer {
   const ints = (values: number[]): Buffer => py.tuple(...values.map(py.int));
   return bytesOf(
     py.global('torch._utils', '_rebuild_tensor_v2'),
-    py.tuple(storageId({ key: '0', numel }), py.int(offset), ints(shape), ints(stride), '\x89', bytesOf(py.global('collections', 'OrderedDict'), ')R')),
+    py.tuple(
+      storageId({ key: '0', numel }),
+      py.int(offset),
+      ints(shape),
+      ints(stride),
+      '\x89',
+      bytesOf(py.global('collections', 'OrderedDict'), ')R'),
+    ),
     'R',
   );
 }
@@ -51,14 +60,29 @@ describe.each(files)('%s', (name) => {
 
 describe('inspect', () => {
   test('counts aliases once and views as what they reach', async () => {
-    const report = await inspect(holding({ whole: window(0, [4], [1]), tied: window(0, [4], [1]), tail: window(2, [2], [1]) }));
-    expect(report).toMatchObject({ parameters: 4, tensorBytes: 16, storageBytes: 16, unreachableBytes: 0, aliases: [['whole', 'tied', 'tail']] });
+    const report = await inspect(
+      holding({ whole: window(0, [4], [1]), tied: window(0, [4], [1]), tail: window(2, [2], [1]) }),
+    );
+    expect(report).toMatchObject({
+      parameters: 4,
+      tensorBytes: 16,
+      storageBytes: 16,
+      unreachableBytes: 0,
+      aliases: [['whole', 'tied', 'tail']],
+    });
     const part = await inspect(holding({ head: window(0, [1], [1]), repeated: window(3, [5], [0]) }));
     expect(part).toMatchObject({ parameters: 2, tensorBytes: 8, storageBytes: 16, unreachableBytes: 8 });
   });
 
   test('lists values with the kind that Python gives them', async () => {
-    const { values } = await inspect(holding({ n: py.int(3), x: bytesOf('G', [0x40, 8, 0, 0, 0, 0, 0, 0]), pair: bytesOf(py.int(1), py.int(2), '\x86'), none: Buffer.from('N') }));
+    const { values } = await inspect(
+      holding({
+        n: py.int(3),
+        x: bytesOf('G', [0x40, 8, 0, 0, 0, 0, 0, 0]),
+        pair: bytesOf(py.int(1), py.int(2), '\x86'),
+        none: Buffer.from('N'),
+      }),
+    );
     expect(values).toEqual([
       { path: 'n', kind: 'int', repr: '3' },
       { path: 'x', kind: 'float', repr: '3.0' },
@@ -68,7 +92,12 @@ describe('inspect', () => {
   });
 
   test('says loudly what is unsafe, and loads it inert', async () => {
-    const report = await inspect(holding({ w: tensor({ key: '0', numel: 4 }), run: bytesOf(py.global('os', 'system'), py.tuple(py.text('true')), 'R') }));
+    const report = await inspect(
+      holding({
+        w: tensor({ key: '0', numel: 4 }),
+        run: bytesOf(py.global('os', 'system'), py.tuple(py.text('true')), 'R'),
+      }),
+    );
     expect(report.warnings[0]).toMatch(/^UNSAFE: .*os\.system/);
     expect(report.verdicts).toContainEqual({ name: 'os.system', verdict: 'dangerous' });
   });
@@ -82,14 +111,19 @@ describe('inspect', () => {
 
 describe('show', () => {
   test('statistics leave NaN and infinities out', async () => {
-    const { statistics } = await show(holding({ w: window(0, [6], [1], 6) }, floats(0, Number.NaN, Number.POSITIVE_INFINITY, -2, 2, 4)), 'w');
+    const { statistics } = await show(
+      holding({ w: window(0, [6], [1], 6) }, floats(0, Number.NaN, Number.POSITIVE_INFINITY, -2, 2, 4)),
+      'w',
+    );
     expect(statistics).toMatchObject({ numel: 6, nan: 1, inf: 1, zeros: 1, min: -2, max: 4, mean: 1 });
     expect(statistics?.std).toBeCloseTo(Math.sqrt(20 / 3), 12);
     expect(statistics?.histogram?.reduce((sum, { count }) => sum + count, 0)).toBe(4);
   });
 
   test('an unknown path comes with those that look like it', async () => {
-    await expect(show(holding({ 'encoder.weight': window(0, [4], [1]) }), 'weight')).rejects.toThrow(/did you mean "encoder\.weight"/);
+    await expect(show(holding({ 'encoder.weight': window(0, [4], [1]) }), 'weight')).rejects.toThrow(
+      /did you mean "encoder\.weight"/,
+    );
   });
 });
 
@@ -100,21 +134,33 @@ describe('diff', () => {
     const [x, y] = [floats(Number.NaN, 0, 1, 2), floats(Number.NaN, -0, 1, 2)];
     // Another NaN: the sign bit is set.
     y[3] = (y[3] as number) | 0x80;
-    expect(await diff(holding({ w: window(0, [4], [1]) }, x), holding({ w: window(0, [4], [1]) }, y))).toMatchObject({ equal: true });
+    expect(await diff(holding({ w: window(0, [4], [1]) }, x), holding({ w: window(0, [4], [1]) }, y))).toMatchObject({
+      equal: true,
+    });
   });
 
   test('an element that became NaN is as far as can be', async () => {
     const report = await diff(a, holding({ w: window(0, [4], [1]) }, floats(1, 2, 3, Number.NaN)), { atol: 1e9 });
-    expect(report.changed).toEqual([{ path: 'w', reason: 'values', count: 1, maxAbs: Number.POSITIVE_INFINITY, maxUlp: Number.POSITIVE_INFINITY }]);
+    expect(report.changed).toEqual([
+      { path: 'w', reason: 'values', count: 1, maxAbs: Number.POSITIVE_INFINITY, maxUlp: Number.POSITIVE_INFINITY },
+    ]);
   });
 
   test('shape, sharing and strides', async () => {
-    expect((await diff(a, holding({ w: window(0, [2, 2], [2, 1]) }))).changed).toEqual([{ path: 'w', reason: 'shape', a: '[4]', b: '[2, 2]' }]);
+    expect((await diff(a, holding({ w: window(0, [2, 2], [2, 1]) }))).changed).toEqual([
+      { path: 'w', reason: 'shape', a: '[4]', b: '[2, 2]' },
+    ]);
     const strided = holding({ w: window(0, [2, 2], [1, 2]) }, floats(1, 3, 2, 4));
     expect(await diff(holding({ w: window(0, [2, 2], [2, 1]) }), strided)).toMatchObject({ equal: true });
     const tied = holding({ a: window(0, [2], [1]), b: window(0, [2], [1]) });
-    const apart = zipCheckpoint({ 'data.pkl': py.pickle(dict({ a: tensor({ key: '0', numel: 2 }), b: tensor({ key: '1', numel: 2 }) })), 'data/0': floats(1, 2), 'data/1': floats(1, 2) });
-    expect((await diff(tied, apart)).changed).toEqual([{ path: 'a', reason: 'aliases', a: 'shared by a, b', b: 'not shared' }]);
+    const apart = zipCheckpoint({
+      'data.pkl': py.pickle(dict({ a: tensor({ key: '0', numel: 2 }), b: tensor({ key: '1', numel: 2 }) })),
+      'data/0': floats(1, 2),
+      'data/1': floats(1, 2),
+    });
+    expect((await diff(tied, apart)).changed).toEqual([
+      { path: 'a', reason: 'aliases', a: 'shared by a, b', b: 'not shared' },
+    ]);
   });
 
   test('ten thousand views of one storage are compared at once', async () => {
@@ -130,7 +176,13 @@ describe('diff', () => {
 describe('scan', () => {
   test('random weights that look like opcodes are no pickle', async () => {
     // Regression: PROTO and STACK_GLOBAL by chance were taken for a hidden name.
-    const { verdict, findings } = await scan(zipCheckpoint({ 'data/0': bytesOf([0x80, 2, 0x4e, 0x4e, 0x93, 0x4e, 0x4e, 0x4e, 0xf1, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0xf7, 0xf8]) }));
+    const { verdict, findings } = await scan(
+      zipCheckpoint({
+        'data/0': bytesOf([
+          0x80, 2, 0x4e, 0x4e, 0x93, 0x4e, 0x4e, 0x4e, 0xf1, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0xf7, 0xf8,
+        ]),
+      }),
+    );
     expect({ verdict, findings }).toEqual({ verdict: 'safe', findings: [] });
   });
 
@@ -141,7 +193,11 @@ describe('scan', () => {
   });
 
   test('a tar is looked into', async () => {
-    const bytes = tar({ pickle: py.pickle(py.global('posix', 'system'), py.tuple(py.text('true')), 'R'), tensors: py.pickle('N'), storages: py.pickle('N') });
+    const bytes = tar({
+      pickle: py.pickle(py.global('posix', 'system'), py.tuple(py.text('true')), 'R'),
+      tensors: py.pickle('N'),
+      storages: py.pickle('N'),
+    });
     expect(await scan(bytes)).toMatchObject({ verdict: 'dangerous' });
   });
 

@@ -1,10 +1,29 @@
 // Promise: a folder of checkpoints gives the latest whole one, whatever was killed, copied or saved at the same time.
 import { fork } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { CheckpointManager, OrderedDict, Parameter, type PyValue, Tensor, loadModel, optim, saveModel, saveSync } from '../lib/index';
+import {
+  CheckpointManager,
+  loadModel,
+  OrderedDict,
+  optim,
+  Parameter,
+  type PyValue,
+  saveModel,
+  saveSync,
+  Tensor,
+} from '../lib/index';
 
 let dir: string;
 let warnings: string[];
@@ -18,9 +37,17 @@ afterEach(() => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-const at = (second: number): (() => Date) => () => new Date(2025, 3, 27, 15, 32, second);
-const value = (epoch: number): Map<string, PyValue> => new Map<string, PyValue>([['epoch', epoch], ['weight', Tensor.full([1000], epoch)]]);
-const epochOf = async (manager: CheckpointManager): Promise<unknown> => (await manager.loadLatest<Map<string, PyValue>>()).get('epoch');
+const at =
+  (second: number): (() => Date) =>
+  () =>
+    new Date(2025, 3, 27, 15, 32, second);
+const value = (epoch: number): Map<string, PyValue> =>
+  new Map<string, PyValue>([
+    ['epoch', epoch],
+    ['weight', Tensor.full([1000], epoch)],
+  ]);
+const epochOf = async (manager: CheckpointManager): Promise<unknown> =>
+  (await manager.loadLatest<Map<string, PyValue>>()).get('epoch');
 const names = (): string[] => readdirSync(dir).sort();
 
 test('names are local time; a second save in the same second sorts later', async () => {
@@ -37,7 +64,9 @@ test('names are local time; a second save in the same second sorts later', async
 
 test('saves at the same time get names of their own', async () => {
   const managers = [1, 2, 3].map(() => new CheckpointManager(dir, { now: at(10), prefix: 'model' }));
-  const paths = await Promise.all(Array.from({ length: 12 }, (_, i) => (managers[i % 3] as CheckpointManager).save(value(i))));
+  const paths = await Promise.all(
+    Array.from({ length: 12 }, (_, i) => (managers[i % 3] as CheckpointManager).save(value(i))),
+  );
   expect(new Set(paths).size).toBe(12);
   expect(names()).toEqual(paths.map((path) => basename(path)).sort());
   expect(names().every((name) => name.startsWith('model_'))).toBe(true);
@@ -51,7 +80,12 @@ test('saves of other processes in the same second get names of their own', async
 const manager = new CheckpointManager(${JSON.stringify(dir)}, { now: () => new Date(2025, 3, 27, 15, 32, 10) });
 Promise.all([1, 2, 3, 4].map((i) => manager.save(new Map([['epoch', i]])))).then((paths) => process.send(paths));`,
   );
-  const run = (): Promise<string[]> => new Promise((resolve, reject) => fork(script).on('message', (paths) => resolve(paths as string[])).on('error', reject));
+  const run = (): Promise<string[]> =>
+    new Promise((resolve, reject) =>
+      fork(script)
+        .on('message', (paths) => resolve(paths as string[]))
+        .on('error', reject),
+    );
   const paths = (await Promise.all([run(), run()])).flat();
   rmSync(script);
   expect(new Set(paths).size).toBe(8);
@@ -62,7 +96,14 @@ test('latest goes by name, not by the times of files; other files are ignored', 
   const older = await new CheckpointManager(dir, { now: at(10) }).save(value(1));
   const newer = await new CheckpointManager(dir, { now: at(11) }).save(value(2));
   utimesSync(older, new Date(2030, 1, 1), new Date(2030, 1, 1));
-  for (const name of ['best.pth', 'checkpoint_latest.pth', 'checkpoint_20260101_000000.pt', 'other_20260101_000000.pth', '.torch-checkpoint-x', 'xcheckpoint_20260101_000000.pth']) {
+  for (const name of [
+    'best.pth',
+    'checkpoint_latest.pth',
+    'checkpoint_20260101_000000.pt',
+    'other_20260101_000000.pth',
+    '.torch-checkpoint-x',
+    'xcheckpoint_20260101_000000.pth',
+  ]) {
     writeFileSync(join(dir, name), 'x');
   }
   mkdirSync(join(dir, 'checkpoint_20260101_000000.pth'));
@@ -75,12 +116,18 @@ test('latest goes by name, not by the times of files; other files are ignored', 
 test.each([
   ['cut short', (path: string) => truncateSync(path, 900)],
   ['empty', (path: string) => truncateSync(path, 0)],
-  ['zeros at the end', (path: string) => writeFileSync(path, Buffer.concat([readFileSync(path).subarray(0, 2000), Buffer.alloc(3000)]))],
-  ['one bit of a tensor', (path: string) => {
-    const bytes = readFileSync(path);
-    bytes[2500] = (bytes[2500] as number) ^ 1;
-    writeFileSync(path, bytes);
-  }],
+  [
+    'zeros at the end',
+    (path: string) => writeFileSync(path, Buffer.concat([readFileSync(path).subarray(0, 2000), Buffer.alloc(3000)])),
+  ],
+  [
+    'one bit of a tensor',
+    (path: string) => {
+      const bytes = readFileSync(path);
+      bytes[2500] = (bytes[2500] as number) ^ 1;
+      writeFileSync(path, bytes);
+    },
+  ],
 ])('a damaged newest file is passed over with a warning: %s', async (_, damage) => {
   const good = await new CheckpointManager(dir, { now: at(10) }).save(value(1));
   const torn = await new CheckpointManager(dir, { now: at(11) }).save(value(2));
@@ -105,7 +152,9 @@ test('keep: never deletes the last good one, nor what was just saved', async () 
   // A clock that was set back: older by name, and still the one that was just saved.
   const past = await new CheckpointManager(dir, { now: at(2), keep: 1 }).save(value(4));
   expect(await new CheckpointManager(dir).list()).toEqual([past]);
-  await expect(new CheckpointManager(dir, { now: at(8), keep: 1 }).save(() => 1)).rejects.toMatchObject({ code: 'UNSAVABLE' });
+  await expect(new CheckpointManager(dir, { now: at(8), keep: 1 }).save(() => 1)).rejects.toMatchObject({
+    code: 'UNSAVABLE',
+  });
   expect(names()).toEqual([basename(past)]);
 });
 
@@ -115,7 +164,11 @@ test('nothing there', async () => {
     const manager = new CheckpointManager(folder);
     expect(await manager.list()).toEqual([]);
     expect(await manager.latest()).toBeNull();
-    await expect(manager.loadLatest()).rejects.toMatchObject({ name: 'CheckpointError', code: 'NOT_FOUND', message: expect.stringContaining(folder) });
+    await expect(manager.loadLatest()).rejects.toMatchObject({
+      name: 'CheckpointError',
+      code: 'NOT_FOUND',
+      message: expect.stringContaining(folder),
+    });
   }
   expect(() => new CheckpointManager(dir, { keep: 0 })).toThrow(RangeError);
   expect(() => new CheckpointManager(dir, { prefix: '../x' })).toThrow(RangeError);
@@ -152,14 +205,26 @@ test('saveModel and loadModel', async () => {
   expect(path).toBe(join(dir, 'checkpoint_20250427_153201.pth'));
   const other = make();
   const loaded = await loadModel(dir, { ...other, mapLocation: 'cpu' });
-  expect([...loaded.checkpoint.keys()]).toEqual(['model_state_dict', 'optimizer_state_dict', 'scheduler_state_dict', 'epoch', 'extra_info']);
+  expect([...loaded.checkpoint.keys()]).toEqual([
+    'model_state_dict',
+    'optimizer_state_dict',
+    'scheduler_state_dict',
+    'epoch',
+    'extra_info',
+  ]);
   expect(loaded).toMatchObject({ path, epoch: 3, extraInfo: new Map([['accuracy', 0.5]]) });
   expect(other.model.weight.toFloat32Array()).toEqual(new Float32Array(4).fill(-0.1));
   const state = other.optimizer.state.get(other.model.weight) as Map<string, Tensor>;
-  expect(state.get('momentum_buffer')?.toArray()).toEqual([[1, 1], [1, 1]]);
+  expect(state.get('momentum_buffer')?.toArray()).toEqual([
+    [1, 1],
+    [1, 1],
+  ]);
   expect(other.scheduler.getLastLr()).toEqual(parts.scheduler.getLastLr());
   expect(other.scheduler.lastEpoch).toBe(3);
   expect((await loadModel(path)).epoch).toBe(3);
   saveSync(new Map([['model_state_dict', parts.model.stateDict()]]), join(dir, 'checkpoint_20260101_000000.pth'));
-  await expect(loadModel(dir, other)).rejects.toMatchObject({ code: 'STATE_DICT', message: expect.stringContaining('optimizer_state_dict') });
+  await expect(loadModel(dir, other)).rejects.toMatchObject({
+    code: 'STATE_DICT',
+    message: expect.stringContaining('optimizer_state_dict'),
+  });
 });

@@ -3,7 +3,19 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { DType, Parameter, type PyValue, Tensor, isCheckpointError, load, open, optim, pyFloat, repr, toBytes } from '../lib/index';
+import {
+  DType,
+  isCheckpointError,
+  load,
+  open,
+  optim,
+  Parameter,
+  type PyValue,
+  pyFloat,
+  repr,
+  Tensor,
+  toBytes,
+} from '../lib/index';
 import { tupleOf } from '../lib/optim/numbers';
 
 type Kwargs = Record<string, unknown>;
@@ -43,13 +55,21 @@ function decoded(value: unknown): unknown {
 }
 
 function parameters(onlyMatrix = false): Parameter[] {
-  const weight = new Parameter(Tensor.from(Float32Array.from({ length: 33 }, (_, i) => Math.fround(Math.fround(i / 7) - 1)), { shape: [3, 11] }));
+  const weight = new Parameter(
+    Tensor.from(
+      Float32Array.from({ length: 33 }, (_, i) => Math.fround(Math.fround(i / 7) - 1)),
+      { shape: [3, 11] },
+    ),
+  );
   const bias = new Parameter(Tensor.from(Float32Array.of(0.5, -0.25, 1.5)));
   return onlyMatrix ? [weight] : [weight, bias];
 }
 
 function gradient(param: Tensor, step: number): Tensor {
-  return Tensor.from(Float32Array.from({ length: param.numel }, (_, i) => (((i * 37 + step * 11) % 64) - 30) / 32), { shape: param.shape });
+  return Tensor.from(
+    Float32Array.from({ length: param.numel }, (_, i) => (((i * 37 + step * 11) % 64) - 30) / 32),
+    { shape: param.shape },
+  );
 }
 
 type OptimizerClass = new (params: optim.OptimizerParams, options: object) => optim.Optimizer;
@@ -101,7 +121,8 @@ describe.each(recorded.optimizers.map((of) => [label(of), of] as const))('%s', (
     for (const [i, param] of params.entries()) {
       expect(param.asTypedArray().buffer).toBe(memory[i]?.buffer);
       const tensors = new Map([['param', [param, of.params[i] as string] as const]]);
-      for (const [key, bits] of Object.entries(of.state[i] ?? {})) tensors.set(key, [optimizer.state.get(param)?.get(key) as Tensor, bits]);
+      for (const [key, bits] of Object.entries(of.state[i] ?? {}))
+        tensors.set(key, [optimizer.state.get(param)?.get(key) as Tensor, bits]);
       for (const [key, [tensor, bits]] of tensors) {
         if (exact) expect([key, tensor.toFloat32Array()]).toEqual([key, floats(bits)]);
         else expect([key, far(tensor.toFloat32Array(), floats(bits))]).toEqual([key, []]);
@@ -113,10 +134,15 @@ describe.each(recorded.optimizers.map((of) => [label(of), of] as const))('%s', (
 test('groups, names, groups added later, shared defaults, a tensor as learning rate', async () => {
   const [expected] = recorded.groups;
   const [weight, bias] = parameters() as [Parameter, Parameter];
-  const named = new optim.AdamW([['w', weight], ['b', bias]]);
+  const named = new optim.AdamW([
+    ['w', weight],
+    ['b', bias],
+  ]);
   expect(readable(await pickled(named.stateDict()))).toBe(readable(expected['named'] as string));
   expect(String(named)).toBe(expected['namedRepr']);
-  const grouped = new optim.Adam([{ params: [weight], lr: pyFloat(1), weightDecay: 0 }, { params: bias }], { lr: 1e-2 });
+  const grouped = new optim.Adam([{ params: [weight], lr: pyFloat(1), weightDecay: 0 }, { params: bias }], {
+    lr: 1e-2,
+  });
   expect(readable(await pickled(grouped.stateDict()))).toBe(readable(expected['grouped'] as string));
   expect(String(grouped)).toBe(expected['groupedRepr']);
   const added = new optim.SGD([weight]);
@@ -132,14 +158,16 @@ type SchedulerClass = new (optimizer: optim.Optimizer, options: object) => optim
 const schedulers = optim.lr_scheduler as unknown as Record<string, SchedulerClass>;
 
 function schedulerOf(name: string, recordedKwargs: Kwargs, optimizer: optim.Optimizer): optim.lr_scheduler.LRScheduler {
-  const { CosineAnnealingLR, ConstantLR, ChainedScheduler, ExponentialLR, LinearLR, SequentialLR, StepLR } = optim.lr_scheduler;
+  const { CosineAnnealingLR, ConstantLR, ChainedScheduler, ExponentialLR, LinearLR, SequentialLR, StepLR } =
+    optim.lr_scheduler;
   if (name === 'SequentialLR') {
     const first = new LinearLR(optimizer, { startFactor: 0.1, totalIters: 10 });
     const second = new CosineAnnealingLR(optimizer, { tMax: 20 });
     const third = new StepLR(optimizer, { stepSize: 4 });
     return new SequentialLR(optimizer, [first, second, third], [10, 30]);
   }
-  if (name === 'ChainedScheduler') return new ChainedScheduler([new ConstantLR(optimizer, 0.1, 4), new ExponentialLR(optimizer, 0.9)]);
+  if (name === 'ChainedScheduler')
+    return new ChainedScheduler([new ConstantLR(optimizer, 0.1, 4), new ExponentialLR(optimizer, 0.9)]);
   const kwargs = decoded(recordedKwargs) as Kwargs;
   if ('lr_lambda' in kwargs) kwargs['lr_lambda'] = (epoch: number) => pyFloat(1 / (1 + epoch));
   return new (schedulers[name] as SchedulerClass)(optimizer, kwargs);
@@ -150,25 +178,35 @@ const metric = (epoch: number): number => Math.floor(Math.max(20 - epoch, 9) / 2
 
 function begin(of: SchedulerCase): { optimizer: optim.SGD; scheduler: optim.lr_scheduler.LRScheduler } {
   const [weight, bias] = parameters() as [Parameter, Parameter];
-  const optimizer = new optim.SGD([{ params: [weight] }, { params: [bias], lr: 0.25 }], decoded(of.optimizer) as object);
+  const optimizer = new optim.SGD(
+    [{ params: [weight] }, { params: [bias], lr: 0.25 }],
+    decoded(of.optimizer) as object,
+  );
   return { optimizer, scheduler: schedulerOf(of.name, of.kwargs, optimizer) };
 }
 
-describe.each(recorded.schedulers.map((of) => [`${label(of)} from lr ${JSON.stringify(of.optimizer['lr'])}`, of] as const))('%s', (_, of) => {
+describe.each(
+  recorded.schedulers.map((of) => [`${label(of)} from lr ${JSON.stringify(of.optimizer['lr'])}`, of] as const),
+)('%s', (_, of) => {
   test('50 epochs: rates exactly, state dicts byte for byte', async () => {
     const { optimizer, scheduler } = begin(of);
     const rates: number[] = [];
     for (let epoch = 0; epoch <= 50; epoch++) {
       rates.push(...scheduler.getLastLr());
       const saved = of.saved[epoch];
-      if (saved) expect([epoch, readable(await pickled({ scheduler: scheduler.stateDict(), optimizer: optimizer.stateDict() }))]).toEqual([epoch, readable(saved)]);
+      if (saved)
+        expect([
+          epoch,
+          readable(await pickled({ scheduler: scheduler.stateDict(), optimizer: optimizer.stateDict() })),
+        ]).toEqual([epoch, readable(saved)]);
       if (epoch < 50) scheduler.step(of.name === 'ReduceLROnPlateau' ? metric(epoch) : undefined);
     }
     expect(rates).toEqual(doubles(of.rates));
   });
   test('resumes from its own saved state', async () => {
     const { optimizer, scheduler } = begin(of);
-    for (let epoch = 0; epoch < 25; epoch++) scheduler.step(of.name === 'ReduceLROnPlateau' ? metric(epoch) : undefined);
+    for (let epoch = 0; epoch < 25; epoch++)
+      scheduler.step(of.name === 'ReduceLROnPlateau' ? metric(epoch) : undefined);
     const saved = await toBytes({ scheduler: scheduler.stateDict(), optimizer: optimizer.stateDict() });
     const loaded = await load<Map<string, Map<string, PyValue>>>(saved);
     const other = begin(of);
@@ -176,7 +214,8 @@ describe.each(recorded.schedulers.map((of) => [`${label(of)} from lr ${JSON.stri
     other.optimizer.loadStateDict(loaded.get('optimizer') as Map<string, PyValue>);
     const again = { scheduler: other.scheduler.stateDict(), optimizer: other.optimizer.stateDict() };
     expect(readable(await pickled(again))).toBe(readable(of.saved[25] as string));
-    for (let epoch = 25; epoch < 50; epoch++) other.scheduler.step(of.name === 'ReduceLROnPlateau' ? metric(epoch) : undefined);
+    for (let epoch = 25; epoch < 50; epoch++)
+      other.scheduler.step(of.name === 'ReduceLROnPlateau' ? metric(epoch) : undefined);
     expect(other.scheduler.getLastLr()).toEqual(doubles(of.rates).slice(-2));
   });
 });
@@ -205,7 +244,8 @@ test.each(recorded.errors.map((of) => [label(of), of] as const))('error of %s', 
 
 describe('loadStateDict', () => {
   type Loadable = Record<string, PyValue>;
-  const groupsOf = (optimizer: optim.Optimizer): Map<string, PyValue>[] => optimizer.stateDict().get('param_groups') as Map<string, PyValue>[];
+  const groupsOf = (optimizer: optim.Optimizer): Map<string, PyValue>[] =>
+    optimizer.stateDict().get('param_groups') as Map<string, PyValue>[];
   const refused = (work: () => void): string => {
     try {
       work();
@@ -215,15 +255,19 @@ describe('loadStateDict', () => {
     return 'nothing was thrown';
   };
 
-  test('what does not fit is refused in PyTorch\'s words, and nothing has changed', async () => {
+  test("what does not fit is refused in PyTorch's words, and nothing has changed", async () => {
     const [weight, bias] = parameters() as [Parameter, Parameter];
     const optimizer = new optim.SGD([weight, bias], { lr: 0.5, momentum: 0.9 });
     const before = await pickled(optimizer.stateDict());
     const load = (state: unknown): string => refused(() => optimizer.loadStateDict(state as Loadable));
     expect(load({ state: new Map() })).toBe("STATE_DICT: 'param_groups'");
-    expect(load({ state: new Map(), param_groups: [] })).toBe('STATE_DICT: loaded state dict has a different number of parameter groups');
+    expect(load({ state: new Map(), param_groups: [] })).toBe(
+      'STATE_DICT: loaded state dict has a different number of parameter groups',
+    );
     const other = groupsOf(new optim.SGD([weight]));
-    expect(load({ state: new Map(), param_groups: other })).toBe("STATE_DICT: loaded state dict contains a parameter group that doesn't match the size of optimizer's group");
+    expect(load({ state: new Map(), param_groups: other })).toBe(
+      "STATE_DICT: loaded state dict contains a parameter group that doesn't match the size of optimizer's group",
+    );
     expect(load({ param_groups: groupsOf(optimizer) })).toBe("STATE_DICT: 'state'");
     expect(load([])).toBe("TypeError: Expected state_dict to be dict-like, got <class 'list'>.");
     expect(await pickled(optimizer.stateDict())).toBe(before);
@@ -237,9 +281,27 @@ describe('loadStateDict', () => {
     const step = Tensor.full([], 3, { dtype: DType.float64 });
     const average = Tensor.ones([2], { dtype: DType.float64 });
     const betas = tupleOf([0.5, 0.6]);
-    const group = new Map<string, PyValue>([['lr', 0.25], ['betas', betas], ['own', 'kept'], ['params', [7]]]);
+    const group = new Map<string, PyValue>([
+      ['lr', 0.25],
+      ['betas', betas],
+      ['own', 'kept'],
+      ['params', [7]],
+    ]);
     const saved = new Map<string, PyValue>([
-      ['state', new Map<PyValue, PyValue>([[7, new Map<string, PyValue>([['step', step], ['exp_avg', average], ['list', [average, 1]]])], ['other', new Map([['x', 1]])]])],
+      [
+        'state',
+        new Map<PyValue, PyValue>([
+          [
+            7,
+            new Map<string, PyValue>([
+              ['step', step],
+              ['exp_avg', average],
+              ['list', [average, 1]],
+            ]),
+          ],
+          ['other', new Map([['x', 1]])],
+        ]),
+      ],
       ['param_groups', [group]],
     ]);
     optimizer.loadStateDict(saved);
@@ -253,7 +315,19 @@ describe('loadStateDict', () => {
     expect(live.get('params')).toEqual([half]);
     expect(live.get('betas')).toBe(betas);
     // What 2.13 has beyond the file is filled in, as PyTorch does for old files.
-    expect([...live.keys()]).toEqual(['lr', 'betas', 'own', 'params', 'amsgrad', 'maximize', 'foreach', 'capturable', 'differentiable', 'decoupled_weight_decay', 'fused']);
+    expect([...live.keys()]).toEqual([
+      'lr',
+      'betas',
+      'own',
+      'params',
+      'amsgrad',
+      'maximize',
+      'foreach',
+      'capturable',
+      'differentiable',
+      'decoupled_weight_decay',
+      'fused',
+    ]);
     expect(group.get('params')).toEqual([7]);
   });
 
@@ -261,7 +335,18 @@ describe('loadStateDict', () => {
     const [weight] = parameters(true) as [Parameter];
     const optimizer = new optim.RMSprop([weight]);
     const saved = optimizer.stateDict();
-    saved.set('state', new Map([[0, new Map<string, PyValue>([['step', 12], ['square_avg', Tensor.zeros([3, 11])]])]]));
+    saved.set(
+      'state',
+      new Map([
+        [
+          0,
+          new Map<string, PyValue>([
+            ['step', 12],
+            ['square_avg', Tensor.zeros([3, 11])],
+          ]),
+        ],
+      ]),
+    );
     optimizer.loadStateDict(saved);
     const step = optimizer.state.get(weight)?.get('step') as Tensor;
     expect([step.dtype, step.shape, step.item()]).toEqual([DType.float32, [], 12]);
@@ -309,16 +394,28 @@ test('gradients: own, by parameter, in order; half types, strides and shapes', (
   expect(bias.grad).toBeUndefined();
   expect(() => optimizer.step([Tensor.ones([3])])).toThrow(RangeError);
   expect(() => optimizer.step(new Map([[weight as Tensor, Tensor.ones([3])]]))).toThrow(RangeError);
-  const transposed = new Parameter(Tensor.from([[1, 2, 3], [4, 5, 6]], { dtype: DType.bfloat16 }).t());
+  const transposed = new Parameter(
+    Tensor.from(
+      [
+        [1, 2, 3],
+        [4, 5, 6],
+      ],
+      { dtype: DType.bfloat16 },
+    ).t(),
+  );
   const adam = new optim.Adam([transposed], { lr: 0.5 });
   adam.step([Tensor.ones([3, 2])]);
-  expect(transposed.toArray()).toEqual([[0.498046875, 3.5], [1.5, 4.5], [2.5, 5.5]]);
+  expect(transposed.toArray()).toEqual([
+    [0.498046875, 3.5],
+    [1.5, 4.5],
+    [2.5, 5.5],
+  ]);
   const average = adam.state.get(transposed)?.get('exp_avg') as Tensor;
   expect([average.dtype, average.stride]).toEqual([DType.bfloat16, [1, 3]]);
   expect(() => new optim.LBFGS([bias]).step([Tensor.ones([3])])).toThrow('LBFGS.step() is not implemented');
 });
 
-test('wrong arguments are refused in Python\'s words', () => {
+test("wrong arguments are refused in Python's words", () => {
   const [weight] = parameters(true) as [Parameter];
   const message = (work: () => unknown): string => {
     try {
@@ -330,11 +427,21 @@ test('wrong arguments are refused in Python\'s words', () => {
   };
   const SGD = optim.SGD as unknown as new (...args: unknown[]) => optim.SGD;
   expect(message(() => new SGD([]))).toBe('RangeError: optimizer got an empty parameter list');
-  expect(message(() => new SGD(weight))).toBe('TypeError: params argument given to the optimizer should be an iterable of Tensors or dicts, but got torch.FloatTensor');
-  expect(message(() => new SGD([1]))).toBe('TypeError: optimizer can only optimize Tensors, but one of the params is int');
-  expect(message(() => new SGD([['a', weight], weight]))).toBe('RangeError: all optimizer params should be with/without names. Some param names are missing');
-  expect(message(() => new SGD([{ params: [weight] }, { params: [weight] }]))).toBe('RangeError: some parameters appear in more than one parameter group');
-  expect(message(() => new SGD([{ params: new Set([weight]) }]))).toContain('TypeError: optimizer parameters need to be organized in ordered collections');
+  expect(message(() => new SGD(weight))).toBe(
+    'TypeError: params argument given to the optimizer should be an iterable of Tensors or dicts, but got torch.FloatTensor',
+  );
+  expect(message(() => new SGD([1]))).toBe(
+    'TypeError: optimizer can only optimize Tensors, but one of the params is int',
+  );
+  expect(message(() => new SGD([['a', weight], weight]))).toBe(
+    'RangeError: all optimizer params should be with/without names. Some param names are missing',
+  );
+  expect(message(() => new SGD([{ params: [weight] }, { params: [weight] }]))).toBe(
+    'RangeError: some parameters appear in more than one parameter group',
+  );
+  expect(message(() => new SGD([{ params: new Set([weight]) }]))).toContain(
+    'TypeError: optimizer parameters need to be organized in ordered collections',
+  );
   expect(message(() => new SGD([weight], { lr: 'x' }))).toBe("TypeError: SGD: lr must be a number, not 'x'");
   expect(new SGD([weight], 0.5, 0.9).paramGroups[0]?.get('momentum')).toBe(0.9);
   const Step = optim.lr_scheduler.StepLR as unknown as new (...args: unknown[]) => optim.lr_scheduler.StepLR;

@@ -18,18 +18,18 @@ import {
   PyGlobal,
   PyObject,
   type PyValue,
+  pyFloat,
+  pyInt,
   QScheme,
   Size,
   Tuple,
-  pyFloat,
-  pyInt,
 } from '../lib/pickle/values';
 import { moduleExtraRepr, repr, reprText } from '../lib/repr';
 import { setPrintOptions } from '../lib/tensor/print';
 import { exponential, fixed, floatRepr } from '../lib/tensor/print-number';
 import { MemoryBytes, Storage, type StorageBytes } from '../lib/tensor/storage';
 import { Parameter, Tensor } from '../lib/tensor/tensor';
-import { type PrintCase, build } from './oracle/print-case';
+import { build, type PrintCase } from './oracle/print-case';
 
 const recorded = JSON.parse(readFileSync(join(__dirname, 'fixtures/print.json'), 'utf8')) as {
   cases: PrintCase[];

@@ -1,8 +1,19 @@
 // Promise: a path holds the old file or the new one, whole, whatever happens while it is replaced, and nothing is left beside it.
 import { execFileSync, spawn } from 'node:child_process';
 import {
-  chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync,
-  symlinkSync, truncateSync, writeFileSync,
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,7 +34,8 @@ beforeEach(() => {
 });
 
 const leftovers = (where = dir): string[] => readdirSync(where).filter((name) => name.startsWith('.torch-checkpoint'));
-const filled = (value: number, count = 1000): Map<string, Tensor> => new Map([['x', Tensor.from(new Float32Array(count).fill(value))]]);
+const filled = (value: number, count = 1000): Map<string, Tensor> =>
+  new Map([['x', Tensor.from(new Float32Array(count).fill(value))]]);
 
 /** The number that fills the file's tensor; fails when the file is not whole. */
 function valueIn(file: string): number {
@@ -99,9 +111,12 @@ test('a full disk', async ({ skip }) => {
     expect(valueIn(target)).toBe(1);
     expect(leftovers(disk)).toEqual([]);
     // Its size is known beforehand only for what is not a stream of unknown pace: this one runs into the end.
-    const stream = Tensor.fromStream({ dtype: value.get('x')?.dtype as Tensor['dtype'], shape: [4_000_000] }, async function* () {
-      for (let i = 0; i < 16; i++) yield new Uint8Array(1_000_000);
-    });
+    const stream = Tensor.fromStream(
+      { dtype: value.get('x')?.dtype as Tensor['dtype'], shape: [4_000_000] },
+      async function* () {
+        for (let i = 0; i < 16; i++) yield new Uint8Array(1_000_000);
+      },
+    );
     await expect(save([stream], target)).rejects.toMatchObject({ code: 'DISK_FULL' });
     expect(valueIn(target)).toBe(1);
     expect(leftovers(disk)).toEqual([]);
@@ -117,7 +132,9 @@ describe('targets that cannot be written', () => {
   test('a directory that does not exist', async () => {
     const target = join(dir, 'none', 'model.pt');
     await expect(save(filled(1), target)).rejects.toMatchObject({ name: 'CheckpointError', path: target });
-    expect(() => saveSync(filled(1), target)).toThrow(expect.objectContaining({ name: 'CheckpointError', path: target }));
+    expect(() => saveSync(filled(1), target)).toThrow(
+      expect.objectContaining({ name: 'CheckpointError', path: target }),
+    );
   });
   test('a directory', async () => {
     mkdirSync(path);
@@ -133,7 +150,10 @@ describe('targets that cannot be written', () => {
       chmodSync(dir, 0o755);
       const script = `process.setgid(65534); process.setuid(65534);
         require(${JSON.stringify(packageMain)}).save([1], ${JSON.stringify(path)}).then(() => console.log('saved'), (error) => console.log(error.name, error.code));`;
-      const output = execFileSync(process.execPath, ['-e', script], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+      const output = execFileSync(process.execPath, ['-e', script], {
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      });
       expect(output).toMatch(/^CheckpointError (WRITE_FAILED|ACCESS_DENIED)/);
       return;
     }
@@ -208,10 +228,22 @@ describe('several writers', () => {
     const script = `
       const tc = require(${JSON.stringify(packageMain)});
       (async () => { for (let i = 0; i < 25; i++) await tc.save(new Map([['x', tc.Tensor.from(new Float32Array(50000).fill(process.pid))]]), ${JSON.stringify(path)}, { fsync: false }); })();`;
-    const children = [1, 2, 3].map(() => spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'ignore', 'pipe'] }));
+    const children = [1, 2, 3].map(() =>
+      spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'ignore', 'pipe'] }),
+    );
     const pids = children.map((child) => child.pid);
     let running = children.length;
-    const codes = Promise.all(children.map((child) => new Promise((resolve) => child.once('exit', (code) => resolve((running--, code))))));
+    const codes = Promise.all(
+      children.map(
+        (child) =>
+          new Promise((resolve) =>
+            child.once('exit', (code) => {
+              running--;
+              resolve(code);
+            }),
+          ),
+      ),
+    );
     let looks = 0;
     while (running > 0) {
       if (existsSync(path)) {
@@ -231,7 +263,7 @@ describe('saving over the file that the values come from', () => {
 
   test.each(['mmap', 'read'] as const)('opened by %s, several times', async (io) => {
     await save({ a: Tensor.from(new Float32Array(300_000).fill(1)), b: Tensor.from(Float32Array.of(1, 2)) }, path);
-    const value = await load<OrderedDict<Tensor>>(path, { io });
+    const value = await load<OrderedDict<Tensor, string>>(path, { io });
     const bytes = readFileSync(path);
     for (let i = 0; i < 3; i++) {
       await save(value, path);
@@ -242,11 +274,14 @@ describe('saving over the file that the values come from', () => {
     expect((tensorOf(value, 'a').asTypedArray() as Float32Array).every((x) => x === 1)).toBe(true);
   });
   test.each(['mmap', 'read'] as const)('with views changed before, by %s', async (io) => {
-    await save({ a: Tensor.from(new Float32Array(300_000).fill(1)), b: Tensor.from(new Float32Array(300_000).fill(2)) }, path);
-    const value = await load<OrderedDict<Tensor>>(path, { io });
+    await save(
+      { a: Tensor.from(new Float32Array(300_000).fill(1)), b: Tensor.from(new Float32Array(300_000).fill(2)) },
+      path,
+    );
+    const value = await load<OrderedDict<Tensor, string>>(path, { io });
     (tensorOf(value, 'a').asTypedArray() as Float32Array)[299_999] = 7;
     await save(value, path);
-    const again = await load<OrderedDict<Tensor>>(path);
+    const again = await load<OrderedDict<Tensor, string>>(path);
     const a = tensorOf(again, 'a').asTypedArray() as Float32Array;
     expect([a[0], a[299_999], (tensorOf(again, 'b').asTypedArray() as Float32Array)[0]]).toEqual([1, 7, 2]);
     // The first load still has its own file and its own change.

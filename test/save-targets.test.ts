@@ -39,7 +39,12 @@ describe('every target gets the same bytes', () => {
   test('path', async () => {
     const report = await save(sample(), path, { recordPrefix: 'model' });
     expect(readFileSync(path).equals(whole)).toBe(true);
-    expect(report).toMatchObject({ bytes: whole.length, storages: 24, storageBytes: 20 * 8 + 4 * (2_100_003), sparedBytes: 0 });
+    expect(report).toMatchObject({
+      bytes: whole.length,
+      storages: 24,
+      storageBytes: 20 * 8 + 4 * 2_100_003,
+      sparedBytes: 0,
+    });
   });
   test('file URL, as object and as string', async () => {
     await save(sample(), pathToFileURL(path), { recordPrefix: 'model' });
@@ -88,7 +93,8 @@ describe('every target gets the same bytes', () => {
     expect(closed).toBe(true);
   });
   test('anything else is a TypeError', async () => {
-    for (const target of [null, undefined, 5, {}, []]) await expect(save(1, target as never)).rejects.toThrow(TypeError);
+    for (const target of [null, undefined, 5, {}, []])
+      await expect(save(1, target as never)).rejects.toThrow(TypeError);
   });
 });
 
@@ -141,7 +147,9 @@ describe('a target that fails', () => {
     await expect(failure).rejects.toThrow('the disk caught fire');
   });
   test('a full disk behind a stream', async () => {
-    const stream = new Writable({ write: (_chunk, _, done) => done(Object.assign(new Error('no space'), { code: 'ENOSPC' })) });
+    const stream = new Writable({
+      write: (_chunk, _, done) => done(Object.assign(new Error('no space'), { code: 'ENOSPC' })),
+    });
     await expect(save(sample(), stream)).rejects.toMatchObject({ code: 'DISK_FULL' });
   });
   test('a stream that is closed under way', async () => {
@@ -149,11 +157,16 @@ describe('a target that fails', () => {
     await expect(save(sample(), stream)).rejects.toMatchObject({ code: 'WRITE_FAILED' });
   });
   test('a stream that fails when it ends', async () => {
-    const stream = new Writable({ write: (_chunk, _, done) => done(), final: (done) => done(new Error('not flushed')) });
+    const stream = new Writable({
+      write: (_chunk, _, done) => done(),
+      final: (done) => done(new Error('not flushed')),
+    });
     await expect(save(sample(), stream)).rejects.toThrow('not flushed');
   });
   test('streams that were closed or ended before', async () => {
-    await expect(save(sample(), new Writable({ write: (_c, _e, done) => done() }).destroy())).rejects.toMatchObject({ code: 'WRITE_FAILED' });
+    await expect(save(sample(), new Writable({ write: (_c, _e, done) => done() }).destroy())).rejects.toMatchObject({
+      code: 'WRITE_FAILED',
+    });
     const ended = new Writable({ write: (_c, _e, done) => done() });
     ended.end();
     await expect(save(sample(), ended)).rejects.toMatchObject({ code: 'WRITE_FAILED' });
@@ -250,26 +263,31 @@ describe('aborting', () => {
   });
   test('a timeout is its own reason', async () => {
     const stream = new Writable({ write: () => undefined });
-    await expect(save(sample(), stream, { signal: AbortSignal.timeout(10) })).rejects.toMatchObject({ name: 'TimeoutError' });
+    await expect(save(sample(), stream, { signal: AbortSignal.timeout(10) })).rejects.toMatchObject({
+      name: 'TimeoutError',
+    });
   });
 });
 
-test.each(['path', 'stream', 'bytes', 'sync', 'legacy'])('progress of a save to %s rises to the total', async (kind) => {
-  const seen: Progress[] = [];
-  const options = { onProgress: (progress: Progress): void => void seen.push(progress) };
-  if (kind === 'path') await save(sample(), path, options);
-  else if (kind === 'legacy') await save(sample(), path, { ...options, format: 'legacy' });
-  else if (kind === 'stream') await save(sample(), new PassThrough().resume(), options);
-  else if (kind === 'sync') saveSync(sample(), path, options);
-  else await toBytes(sample(), options);
-  expect(seen.length).toBeGreaterThan(1);
-  const total = seen[0]?.totalBytes as number;
-  let last = 0;
-  for (const { stage, bytes, totalBytes } of seen) {
-    expect(stage).toBe('save');
-    expect(bytes).toBeGreaterThanOrEqual(last);
-    expect(totalBytes).toBe(total);
-    last = bytes;
-  }
-  expect(last).toBe(total);
-});
+test.each(['path', 'stream', 'bytes', 'sync', 'legacy'])(
+  'progress of a save to %s rises to the total',
+  async (kind) => {
+    const seen: Progress[] = [];
+    const options = { onProgress: (progress: Progress): void => void seen.push(progress) };
+    if (kind === 'path') await save(sample(), path, options);
+    else if (kind === 'legacy') await save(sample(), path, { ...options, format: 'legacy' });
+    else if (kind === 'stream') await save(sample(), new PassThrough().resume(), options);
+    else if (kind === 'sync') saveSync(sample(), path, options);
+    else await toBytes(sample(), options);
+    expect(seen.length).toBeGreaterThan(1);
+    const total = seen[0]?.totalBytes as number;
+    let last = 0;
+    for (const { stage, bytes, totalBytes } of seen) {
+      expect(stage).toBe('save');
+      expect(bytes).toBeGreaterThanOrEqual(last);
+      expect(totalBytes).toBe(total);
+      last = bytes;
+    }
+    expect(last).toBe(total);
+  },
+);

@@ -2,7 +2,7 @@
 // Length and SHA-256 are those of torch.save(object, BytesIO) of PyTorch 1.13, 2.6 and 2.13 on 64-bit Linux.
 import { createHash } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { DType, OrderedDict, Parameter, Tensor, toBytes, Tuple } from '../lib/index';
+import { DType, OrderedDict, Parameter, Tensor, Tuple, toBytes } from '../lib/index';
 
 const f32 = (values: number[], shape = [values.length]): Tensor => Tensor.from(Float32Array.from(values), { shape });
 
@@ -17,7 +17,14 @@ function stateDict(modules: string[], entries: [string, Tensor][]): OrderedDict 
 const OBJECTS: Record<string, () => unknown> = {
   A: () => f32([1, 2, 3]),
   B: () => ({ a: 1 }),
-  C: () => stateDict([''], [['weight', f32([0, 1, 2, 3, 4, 5], [2, 3])], ['bias', f32([0.5, -0.5])]]),
+  C: () =>
+    stateDict(
+      [''],
+      [
+        ['weight', f32([0, 1, 2, 3, 4, 5], [2, 3])],
+        ['bias', f32([0.5, -0.5])],
+      ],
+    ),
   D: () =>
     stateDict(
       ['', '0', '1', '2'],
@@ -123,12 +130,15 @@ const EXPECTED: Record<string, Expected> = {
   },
 };
 
-test.each(Object.keys(EXPECTED).flatMap((id) => VERSIONS.map((version) => [id, version] as const)))('object %s in the layout of %s', async (id, torchVersion) => {
-  const bytes = await toBytes((OBJECTS[id] as () => unknown)(), { torchVersion });
-  const [byteLength, sha256] = (EXPECTED[id] as Expected)[torchVersion];
-  expect(bytes.length).toBe(byteLength);
-  expect(createHash('sha256').update(bytes).digest('hex')).toBe(sha256);
-});
+test.each(Object.keys(EXPECTED).flatMap((id) => VERSIONS.map((version) => [id, version] as const)))(
+  'object %s in the layout of %s',
+  async (id, torchVersion) => {
+    const bytes = await toBytes((OBJECTS[id] as () => unknown)(), { torchVersion });
+    const [byteLength, sha256] = (EXPECTED[id] as Expected)[torchVersion];
+    expect(bytes.length).toBe(byteLength);
+    expect(createHash('sha256').update(bytes).digest('hex')).toBe(sha256);
+  },
+);
 
 test('without a version the newest layout is written', async () => {
   expect((await toBytes(f32([1, 2, 3]))).length).toBe(1577);

@@ -9,7 +9,7 @@ import { QuantizedTensor } from '../lib/tensor/quantized';
 import { SparseTensor } from '../lib/tensor/sparse';
 import { MemoryBytes, Storage } from '../lib/tensor/storage';
 import { StreamBytes } from '../lib/tensor/stream-bytes';
-import { Parameter, Tensor, checkBounds } from '../lib/tensor/tensor';
+import { checkBounds, Parameter, Tensor } from '../lib/tensor/tensor';
 
 function code(work: () => unknown): string {
   try {

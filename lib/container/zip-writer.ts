@@ -24,6 +24,7 @@ const PADDING_ID = 0x4246;
 const PADDING_BYTE = 0x5a;
 const ZIP64_ID = 0x0001;
 const MAX_EXTRA_BYTES = 0xffff;
+const NO_EXTRA = Buffer.alloc(0);
 
 export interface ZipRecord {
   /** Without the archive name. */
@@ -152,8 +153,9 @@ function padding(nameBytes: number, byteLength: number, headerOffset: number, al
 }
 
 function zip64Extra(byteLength: number, headerOffset: number, storedLength: number): Buffer {
-  const extra = Buffer.alloc(zip64Bytes(byteLength, headerOffset));
-  if (extra.length === 0) return extra;
+  const extraBytes = zip64Bytes(byteLength, headerOffset);
+  if (extraBytes === 0) return NO_EXTRA;
+  const extra = Buffer.alloc(extraBytes);
   extra.writeUInt16LE(ZIP64_ID, 0);
   extra.writeUInt16LE(extra.length - 4, 2);
   let at = 4;

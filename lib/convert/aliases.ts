@@ -1,7 +1,7 @@
 /** Tied weights: several names for the very same elements of one storage. */
 import { CheckpointError } from '../errors';
 import type { StorageBytes } from '../tensor/storage';
-import { Tensor } from '../tensor/tensor';
+import type { Tensor } from '../tensor/tensor';
 import type { AnyTensor } from '../walk';
 import { anyOf } from './glob';
 import { listOf } from './rename';
@@ -27,7 +27,11 @@ export interface Untied {
 }
 
 /** Leaves one name for each run of elements. `recordable`: whether a name may be written down as an alias. */
-export function untie(entries: readonly Named<Tensor>[], policy: AliasPolicy, recordable: (name: string) => boolean = () => true): Untied {
+export function untie(
+  entries: readonly Named<Tensor>[],
+  policy: AliasPolicy,
+  recordable: (name: string) => boolean = () => true,
+): Untied {
   const aliases = new Map<string, string>();
   if (policy === 'duplicate') return { kept: entries, aliases };
   const preferred = typeof policy === 'object' ? anyOf(listOf(policy.prefer)) : undefined;
@@ -36,10 +40,15 @@ export function untie(entries: readonly Named<Tensor>[], policy: AliasPolicy, re
     if (group.length < 2) continue;
     if (policy === 'error') {
       const names = group.map(({ name }) => `"${name}"`).join(', ');
-      throw new CheckpointError('UNSAVABLE', `${names} are the same elements of one storage`, { hint: 'choose which name to keep, or store them all' });
+      throw new CheckpointError('UNSAVABLE', `${names} are the same elements of one storage`, {
+        hint: 'choose which name to keep, or store them all',
+      });
     }
     // A name that cannot be written down as an alias is kept if only one such is there, else all of them are.
-    const kept = group.find(({ name }) => !recordable(name)) ?? group.find(({ name }) => preferred?.(name)) ?? (group[0] as Named<Tensor>);
+    const kept =
+      group.find(({ name }) => !recordable(name)) ??
+      group.find(({ name }) => preferred?.(name)) ??
+      (group[0] as Named<Tensor>);
     for (const entry of group) {
       if (entry === kept || !recordable(entry.name)) continue;
       dropped.add(entry);

@@ -9,16 +9,26 @@ import type { Named } from './aliases';
  */
 export function useAverages(entries: readonly Named[], already: boolean): Named[] {
   if (already) return [...entries];
-  const squeezed = replaced(entries, 'model_ema.', (name) => (name.startsWith('model.') ? `model_ema.${name.slice(6).replaceAll('.', '')}` : undefined));
+  const squeezed = replaced(entries, 'model_ema.', (name) =>
+    name.startsWith('model.') ? `model_ema.${name.slice(6).replaceAll('.', '')}` : undefined,
+  );
   if (squeezed) return squeezed;
   for (const prefix of ['ema_model.', 'model_ema.', 'ema.']) {
-    const found = replaced(entries, prefix, (name) => `${prefix}${name}`) ?? replaced(entries, prefix, (name) => `${prefix}${name.slice(name.indexOf('.') + 1)}`);
+    const found =
+      replaced(entries, prefix, (name) => `${prefix}${name}`) ??
+      replaced(entries, prefix, (name) => `${prefix}${name.slice(name.indexOf('.') + 1)}`);
     if (found) return found;
   }
-  throw new CheckpointError('NOT_FOUND', 'no averaged (EMA) weights are in the checkpoint', { hint: 'name their root if they stand somewhere unusual' });
+  throw new CheckpointError('NOT_FOUND', 'no averaged (EMA) weights are in the checkpoint', {
+    hint: 'name their root if they stand somewhere unusual',
+  });
 }
 
-function replaced(entries: readonly Named[], prefix: string, averageOf: (name: string) => string | undefined): Named[] | undefined {
+function replaced(
+  entries: readonly Named[],
+  prefix: string,
+  averageOf: (name: string) => string | undefined,
+): Named[] | undefined {
   const averages = new Map(entries.filter(({ name }) => name.startsWith(prefix)).map((entry) => [entry.name, entry]));
   if (averages.size === 0) return undefined;
   let count = 0;

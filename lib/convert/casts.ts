@@ -19,9 +19,11 @@ export function castFromFloat32(dtype: DType): Cast | undefined {
     case DType.float32:
       return (source, target) => new Float32Array(target.buffer, target.byteOffset, source.length).set(source);
     case DType.float16:
-      return (source, target) => float32ToFloat16(source, new Uint16Array(target.buffer, target.byteOffset, source.length));
+      return (source, target) =>
+        float32ToFloat16(source, new Uint16Array(target.buffer, target.byteOffset, source.length));
     case DType.bfloat16:
-      return (source, target) => float32ToBFloat16(source, new Uint16Array(target.buffer, target.byteOffset, source.length));
+      return (source, target) =>
+        float32ToBFloat16(source, new Uint16Array(target.buffer, target.byteOffset, source.length));
   }
   const table = float8Table(dtype);
   return table && ((source, target) => float32ToFloat8(source, target, table));
@@ -100,8 +102,8 @@ function float8Table(dtype: DType): Uint8Array | undefined {
   for (let index = 0; index < table.length; index++) {
     const bits = ((index >>> 1) << 16) | (index & 1);
     word.setInt32(0, bits);
-    const isNaN = (bits & 0x7fffffff) > 0x7f800000;
-    table[index] = isNaN ? nans[bits >>> 31 ? 1 : 0] : codec.encode(word.getFloat32(0));
+    const nan = (bits & 0x7fffffff) > 0x7f800000;
+    table[index] = nan ? nans[bits >>> 31 ? 1 : 0] : codec.encode(word.getFloat32(0));
   }
   tables.set(dtype, table);
   return table;

@@ -4,9 +4,9 @@ import { CheckpointError } from '../errors';
 import { open } from '../load';
 import type { PyValue } from '../pickle/values';
 import type { Payload } from '../sink/record-sink';
-import { chunksOf, type Storage } from '../tensor/storage';
 import { gatherBlocks } from '../tensor/gather';
-import { Tensor } from '../tensor/tensor';
+import { chunksOf, type Storage } from '../tensor/storage';
+import type { Tensor } from '../tensor/tensor';
 import { walkTensors } from '../walk';
 import { denseParts } from './retype';
 
@@ -17,11 +17,19 @@ export interface Part {
 }
 
 function differs(path: string, what: string, byteOffset?: number): CheckpointError {
-  return new CheckpointError('CRC_MISMATCH', what, { path, byteOffset, hint: 'the disk or memory of this machine may be faulty; convert again' });
+  return new CheckpointError('CRC_MISMATCH', what, {
+    path,
+    byteOffset,
+    hint: 'the disk or memory of this machine may be faulty; convert again',
+  });
 }
 
 /** Throws CRC_MISMATCH where the file is not these parts. */
-export async function compareFile(path: string, parts: readonly Part[], signal: AbortSignal | undefined): Promise<void> {
+export async function compareFile(
+  path: string,
+  parts: readonly Part[],
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const file = await openFile(path);
   try {
     let at = 0;
@@ -32,7 +40,8 @@ export async function compareFile(path: string, parts: readonly Part[], signal: 
         signal?.throwIfAborted();
         if (read.length < piece.length) read = Buffer.alloc(piece.length);
         const { bytesRead } = await file.read(read, 0, piece.length, at);
-        if (bytesRead < piece.length || read.compare(piece, 0, piece.length, 0, piece.length) !== 0) throw differs(path, 'the bytes written are not those of the input', at);
+        if (bytesRead < piece.length || read.compare(piece, 0, piece.length, 0, piece.length) !== 0)
+          throw differs(path, 'the bytes written are not those of the input', at);
         at += piece.length;
       }
     }
@@ -66,10 +75,20 @@ export async function compareGraph(path: string, value: PyValue, signal: AbortSi
   }
 }
 
-async function compareTensors(path: string, name: string, expected: readonly Tensor[], actual: readonly Tensor[], streamed: Set<Storage>): Promise<void> {
+async function compareTensors(
+  path: string,
+  name: string,
+  expected: readonly Tensor[],
+  actual: readonly Tensor[],
+  streamed: Set<Storage>,
+): Promise<void> {
   for (const [i, tensor] of expected.entries()) {
     const other = actual[i];
-    const alike = other && other.dtype === tensor.dtype && String(other.shape) === String(tensor.shape) && other.isMeta === tensor.isMeta;
+    const alike =
+      other &&
+      other.dtype === tensor.dtype &&
+      String(other.shape) === String(tensor.shape) &&
+      other.isMeta === tensor.isMeta;
     if (!alike) throw differs(path, `tensor "${name}" has another dtype or shape`);
     if (tensor.isMeta || tensor.numel === 0) continue;
     const { source } = tensor.storage;
@@ -78,7 +97,8 @@ async function compareTensors(path: string, name: string, expected: readonly Ten
     } else if (!streamed.has(tensor.storage)) {
       // A storage that is cast on the way is written whole, and compared whole once.
       streamed.add(tensor.storage);
-      if (!(await sameStream(source.open?.() ?? chunksOf(source), other.storage))) throw differs(path, `the storage of tensor "${name}" has other elements`);
+      if (!(await sameStream(source.open?.() ?? chunksOf(source), other.storage)))
+        throw differs(path, `the storage of tensor "${name}" has other elements`);
     }
   }
 }

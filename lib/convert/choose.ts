@@ -67,7 +67,11 @@ export function distinct(entries: readonly Named[]): Named[] {
   for (const entry of entries) {
     const other = byName.get(entry.name);
     if (other && other.tensor !== entry.tensor) {
-      throw new CheckpointError('UNSAVABLE', `"${other.path}" and "${entry.path}" would both be called "${entry.name}"`, { hint: 'exclude or rename one of them' });
+      throw new CheckpointError(
+        'UNSAVABLE',
+        `"${other.path}" and "${entry.path}" would both be called "${entry.name}"`,
+        { hint: 'exclude or rename one of them' },
+      );
     }
     byName.set(entry.name, entry);
   }
@@ -92,9 +96,11 @@ export function denseEntries(choice: Choice, refuse: (tensor: Tensor) => string 
 }
 
 function notDense(tensor: AnyTensor): string | undefined {
-  if (!(tensor instanceof Tensor)) return `${tensor.layout.name === 'strided' ? 'nested' : tensor.layout.name} tensors have no dense elements to write`;
+  if (!(tensor instanceof Tensor))
+    return `${tensor.layout.name === 'strided' ? 'nested' : tensor.layout.name} tensors have no dense elements to write`;
   if (tensor.isMeta) return 'the tensor is on the meta device and has no bytes';
-  if (tensor instanceof QuantizedTensor) return `${tensor.dtype.name} needs its scales, which the target has no place for`;
+  if (tensor instanceof QuantizedTensor)
+    return `${tensor.dtype.name} needs its scales, which the target has no place for`;
   return undefined;
 }
 
@@ -105,7 +111,8 @@ function otherValues({ root, rootPath, renamed, options }: Choice): Dropped[] {
   const dropped: Dropped[] = [];
   for (const [key, value] of root as Map<PyValue, PyValue>) {
     if (typeof key !== 'string' || isTensor(value) || unwanted?.(key)) continue;
-    if (walkTensors(value).next().done) dropped.push({ path: joined(rootPath, key), reason: 'the target holds tensors only' });
+    if (walkTensors(value).next().done)
+      dropped.push({ path: joined(rootPath, key), reason: 'the target holds tensors only' });
   }
   return dropped;
 }

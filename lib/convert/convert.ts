@@ -23,7 +23,9 @@ import { targetNamed, targetOfPath } from './targets';
 import { asOutputError, outputPath } from './write';
 
 /** Options of `convert`. */
-export interface ConvertOptions extends ChoiceOptions, Pick<LoadOptions, 'io' | 'limits' | 'mapLocation' | 'safeGlobals' | 'weightsOnly'> {
+export interface ConvertOptions
+  extends ChoiceOptions,
+    Pick<LoadOptions, 'io' | 'limits' | 'mapLocation' | 'safeGlobals' | 'weightsOnly'> {
   /** What to write; default: by the extension of the output. */
   to?: TargetName | undefined;
   /** Casts floating tensors, and only those, as PyTorch does: a DType or its name, or `q8_0` for GGUF. */
@@ -72,7 +74,11 @@ export interface ConvertReport {
  * otherwise. Throws CheckpointError (NOT_FOUND for an unknown root, UNSAVABLE for clashing names, WRITE_FAILED, DISK_FULL,
  * and what `open` throws), TypeError for options that contradict each other.
  */
-export async function convert(input: CheckpointSource | Checkpoint, output: SaveTarget, options: ConvertOptions = {}): Promise<ConvertReport> {
+export async function convert(
+  input: CheckpointSource | Checkpoint,
+  output: SaveTarget,
+  options: ConvertOptions = {},
+): Promise<ConvertReport> {
   return (await convertModel(input, output, options)).report;
 }
 
@@ -86,7 +92,12 @@ export interface Conversion {
 }
 
 /** `convert` for callers that need more than its report; with `skipEmpty` nothing is written where no tensor is left. */
-export async function convertModel(input: CheckpointSource | Checkpoint, output: SaveTarget, options: ConvertOptions, skipEmpty = false): Promise<Conversion> {
+export async function convertModel(
+  input: CheckpointSource | Checkpoint,
+  output: SaveTarget,
+  options: ConvertOptions,
+  skipEmpty = false,
+): Promise<Conversion> {
   options.signal?.throwIfAborted();
   const place = outputPath(output);
   const target = targetFor(place, options.to);
@@ -103,11 +114,16 @@ export async function convertModel(input: CheckpointSource | Checkpoint, output:
       mapLocation: options.mapLocation,
       stem: place === undefined ? 'model' : stemOf(place, target),
     });
-    if (plan.files.length > 1 && place === undefined) throw new TypeError('shards are several files, and cannot be written to a stream');
+    if (plan.files.length > 1 && place === undefined)
+      throw new TypeError('shards are several files, and cannot be written to a stream');
     const idle = options.dryRun || (skipEmpty && plan.tensors === 0);
     const written = idle ? NOTHING : await writeFiles(plan, output, place, options);
     if (options.verify && !idle) await verifyFiles(plan, target, place, signal);
-    return { report: report(plan, target, written, place, options.dryRun ?? false), sourceNames: storedNames(model), stored: plan.stored };
+    return {
+      report: report(plan, target, written, place, options.dryRun ?? false),
+      sourceNames: storedNames(model),
+      stored: plan.stored,
+    };
   } finally {
     model.close();
   }
@@ -115,7 +131,12 @@ export async function convertModel(input: CheckpointSource | Checkpoint, output:
 
 const NOTHING = { kernelBytes: 0, writtenBytes: 0, bytes: undefined as readonly number[] | undefined };
 
-async function writeFiles(plan: Plan, output: SaveTarget, place: string | undefined, options: ConvertOptions): Promise<typeof NOTHING> {
+async function writeFiles(
+  plan: Plan,
+  output: SaveTarget,
+  place: string | undefined,
+  options: ConvertOptions,
+): Promise<typeof NOTHING> {
   const { fsync = true, signal, onProgress } = options;
   const totalBytes = plan.files.reduce((sum, { bytes }) => sum + bytes, 0);
   const bytes: number[] = [];
@@ -126,7 +147,9 @@ async function writeFiles(plan: Plan, output: SaveTarget, place: string | undefi
     const path = place === undefined ? undefined : fileAt(place, file.name);
     const start = before;
     // One progress over all files.
-    const told: OnProgress | undefined = onProgress && ((progress) => onProgress({ stage: 'convert', bytes: Math.min(start + progress.bytes, totalBytes), totalBytes }));
+    const told: OnProgress | undefined =
+      onProgress &&
+      ((progress) => onProgress({ stage: 'convert', bytes: Math.min(start + progress.bytes, totalBytes), totalBytes }));
     try {
       const counts = await file.write(path ?? output, { fsync, signal, onProgress: told });
       kernelBytes += counts.kernelBytes;
@@ -141,7 +164,12 @@ async function writeFiles(plan: Plan, output: SaveTarget, place: string | undefi
 }
 
 /** Compares every byte with what it was made from, and has the reader of the format look at the file too. */
-async function verifyFiles(plan: Plan, target: Target, place: string | undefined, signal: AbortSignal | undefined): Promise<void> {
+async function verifyFiles(
+  plan: Plan,
+  target: Target,
+  place: string | undefined,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   if (place === undefined) throw new TypeError('what was written to a stream cannot be verified; give a path');
   for (const file of plan.files) {
     const path = fileAt(place, file.name);
@@ -152,7 +180,13 @@ async function verifyFiles(plan: Plan, target: Target, place: string | undefined
   }
 }
 
-function report(plan: Plan, target: Target, written: typeof NOTHING, place: string | undefined, dryRun: boolean): ConvertReport {
+function report(
+  plan: Plan,
+  target: Target,
+  written: typeof NOTHING,
+  place: string | undefined,
+  dryRun: boolean,
+): ConvertReport {
   const sizes = plan.files.map(({ bytes }, i) => written.bytes?.[i] ?? bytes);
   // Names come from a file: the object has no prototype that they could meet.
   const aliases = Object.assign(Object.create(null) as Record<string, string>, Object.fromEntries(plan.aliases));
@@ -181,7 +215,11 @@ function targetFor(place: string | undefined, to: string | undefined): Target {
   if (to !== undefined) return targetNamed(to);
   const target = place === undefined ? undefined : targetOfPath(place);
   if (target) return target;
-  throw new TypeError(place === undefined ? 'a stream has no extension that would name the target; give `to`' : `no target for "${basename(place)}": give \`to\`, or an extension such as .safetensors or .pt`);
+  throw new TypeError(
+    place === undefined
+      ? 'a stream has no extension that would name the target; give `to`'
+      : `no target for "${basename(place)}": give \`to\`, or an extension such as .safetensors or .pt`,
+  );
 }
 
 /** The name of a file without the extension of its target. */
@@ -198,14 +236,25 @@ export function encodingFor(dtype: DType | string | undefined): Encoding | undef
   throw new TypeError(`${String(dtype)} is no floating dtype; choose one such as float16, bfloat16 or float8_e4m3fn`);
 }
 
-const UNITS: Readonly<Record<string, number>> = { '': 1, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12, KIB: 2 ** 10, MIB: 2 ** 20, GIB: 2 ** 30, TIB: 2 ** 40 };
+const UNITS: Readonly<Record<string, number>> = {
+  '': 1,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  TB: 1e12,
+  KIB: 2 ** 10,
+  MIB: 2 ** 20,
+  GIB: 2 ** 30,
+  TIB: 2 ** 40,
+};
 
 /** `5GB` counts in thousands, as Hugging Face does; `5GiB` in 1024s. */
 export function byteCount(size: number | string | undefined): number | undefined {
   if (size === undefined) return undefined;
   const match = /^(\d+(?:\.\d+)?)\s*([KMGT]I?B)?$/i.exec(String(size).trim());
   const bytes = match ? Math.floor(Number(match[1]) * (UNITS[(match[2] ?? '').toUpperCase()] as number)) : 0;
-  if (!Number.isSafeInteger(bytes) || bytes < 1) throw new TypeError(`"${size}" is no number of bytes; write it as 5000000, 5MB or 5MiB`);
+  if (!Number.isSafeInteger(bytes) || bytes < 1)
+    throw new TypeError(`"${size}" is no number of bytes; write it as 5000000, 5MB or 5MiB`);
   return bytes;
 }
 
@@ -214,7 +263,8 @@ const MAX_CONFIG_BYTES = 16 << 20;
 
 function configOf(input: unknown, given: string | undefined): ReadonlyMap<string, unknown> | undefined {
   const path = pathOf(input);
-  const file = given ?? (path === undefined ? undefined : join(isDirectory(path) ? path : dirname(path), 'config.json'));
+  const file =
+    given ?? (path === undefined ? undefined : join(isDirectory(path) ? path : dirname(path), 'config.json'));
   if (file === undefined || (given === undefined && !existsSync(file))) return undefined;
   try {
     const text = readFileSync(file, 'utf8');
@@ -222,7 +272,10 @@ function configOf(input: unknown, given: string | undefined): ReadonlyMap<string
     if (typeof value !== 'object' || value === null) throw new Error('not an object');
     return new Map(Object.entries(value));
   } catch (cause) {
-    throw new CheckpointError('NOT_A_CHECKPOINT', `config.json cannot be read: ${(cause as Error).message}`, { path: file, cause });
+    throw new CheckpointError('NOT_A_CHECKPOINT', `config.json cannot be read: ${(cause as Error).message}`, {
+      path: file,
+      cause,
+    });
   }
 }
 

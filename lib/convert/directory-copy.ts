@@ -12,7 +12,13 @@ export interface CopiedFile {
 }
 
 /** Copies what is not there yet; gives the files that were, or would be, copied. */
-export async function copyOthers(inputDir: string, outputDir: string, files: readonly string[], dryRun: boolean, signal: AbortSignal | undefined): Promise<CopiedFile[]> {
+export async function copyOthers(
+  inputDir: string,
+  outputDir: string,
+  files: readonly string[],
+  dryRun: boolean,
+  signal: AbortSignal | undefined,
+): Promise<CopiedFile[]> {
   const copied: CopiedFile[] = [];
   for (const file of files) {
     signal?.throwIfAborted();
@@ -38,6 +44,10 @@ function copyInPlace(source: string, target: string, atime: Date, mtime: Date): 
   } catch (cause) {
     rmSync(temporary, { force: true });
     const full = (cause as NodeJS.ErrnoException).code === 'ENOSPC';
-    throw new CheckpointError(full ? 'DISK_FULL' : 'WRITE_FAILED', `the file cannot be copied: ${(cause as Error).message}`, { path: target, cause });
+    throw new CheckpointError(
+      full ? 'DISK_FULL' : 'WRITE_FAILED',
+      `the file cannot be copied: ${(cause as Error).message}`,
+      { path: target, cause },
+    );
   }
 }

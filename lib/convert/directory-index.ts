@@ -6,21 +6,37 @@ import { indexFile } from './safetensors-target';
 import { checkShard, readShardIndex } from './shards-model';
 
 /** What the shards and their index say of each other, if they do not agree; also where a shard is missing. */
-export function indexProblem(inputDir: string, group: Group, namesOf: (input: string) => readonly string[]): { code: ErrorCode; message: string } | undefined {
+export function indexProblem(
+  inputDir: string,
+  group: Group,
+  namesOf: (input: string) => readonly string[],
+): { code: ErrorCode; message: string } | undefined {
   try {
     if (group.index !== undefined) {
       const index = readShardIndex(join(inputDir, group.index));
       const inputs = new Map(group.jobs.map(({ input }) => [basename(input), input]));
       for (const file of index.files) {
         const input = inputs.get(file);
-        if (input === undefined) throw new CheckpointError('NOT_FOUND', `the index names the file "${file}", which is not there`, { path: index.path, hint: 'download the shards again' });
+        if (input === undefined)
+          throw new CheckpointError('NOT_FOUND', `the index names the file "${file}", which is not there`, {
+            path: index.path,
+            hint: 'download the shards again',
+          });
         checkShard(index, file, namesOf(input));
       }
       const stray = [...inputs.keys()].find((file) => !index.files.includes(file));
-      if (stray !== undefined) throw new CheckpointError('NOT_FOUND', `the file "${stray}" is not in the index`, { path: index.path, hint: 'download the index again' });
+      if (stray !== undefined)
+        throw new CheckpointError('NOT_FOUND', `the file "${stray}" is not in the index`, {
+          path: index.path,
+          hint: 'download the index again',
+        });
     }
     const expected = Number(/-of-(\d{5})\.[^/]*$/.exec(group.jobs[0]?.output ?? '')?.[1] ?? 0);
-    if (group.jobs.length < expected) throw new CheckpointError('NOT_FOUND', `${group.jobs.length} of ${expected} shards are there`, { path: join(inputDir, group.jobs[0]?.input ?? ''), hint: 'download the others' });
+    if (group.jobs.length < expected)
+      throw new CheckpointError('NOT_FOUND', `${group.jobs.length} of ${expected} shards are there`, {
+        path: join(inputDir, group.jobs[0]?.input ?? ''),
+        hint: 'download the others',
+      });
     return undefined;
   } catch (error) {
     if (!(error instanceof CheckpointError)) throw error;
@@ -35,9 +51,22 @@ export interface StoredShard {
 }
 
 /** Writes the index; what the old one said besides sizes is kept. */
-export async function writeGroupIndex(inputDir: string, outputDir: string, group: Group, shards: readonly StoredShard[], options: { readonly fsync?: boolean | undefined; readonly signal?: AbortSignal | undefined }): Promise<void> {
-  const facts = group.index === undefined ? new Map<string, unknown>() : readShardIndex(join(inputDir, group.index)).metadata;
-  const stored = shards.flatMap(({ output, stored: tensors }) => tensors.map(({ name, bytes }) => ({ name, bytes, file: basename(output) })));
+export async function writeGroupIndex(
+  inputDir: string,
+  outputDir: string,
+  group: Group,
+  shards: readonly StoredShard[],
+  options: { readonly fsync?: boolean | undefined; readonly signal?: AbortSignal | undefined },
+): Promise<void> {
+  const facts =
+    group.index === undefined ? new Map<string, unknown>() : readShardIndex(join(inputDir, group.index)).metadata;
+  const stored = shards.flatMap(({ output, stored: tensors }) =>
+    tensors.map(({ name, bytes }) => ({ name, bytes, file: basename(output) })),
+  );
   const path = join(outputDir, group.output);
-  await indexFile(basename(group.output), stored, facts).write(join(dirname(path), basename(path)), { fsync: options.fsync ?? true, signal: options.signal, onProgress: undefined });
+  await indexFile(basename(group.output), stored, facts).write(join(dirname(path), basename(path)), {
+    fsync: options.fsync ?? true,
+    signal: options.signal,
+    onProgress: undefined,
+  });
 }

@@ -42,7 +42,12 @@ const INDEXED: ReadonlySet<TargetName> = new Set(['safetensors', 'pt']);
 const SHARD = /^(.*)-(\d{5})-of-(\d{5})$/;
 
 /** Throws NOT_FOUND where the folder is not there. */
-export function scanDirectory(inputDir: string, outputDir: string, target: Target, files: readonly string[] | undefined): Scan {
+export function scanDirectory(
+  inputDir: string,
+  outputDir: string,
+  target: Target,
+  files: readonly string[] | undefined,
+): Scan {
   const wanted = files && files.length > 0 ? files.map(fileGlob) : undefined;
   const indices = new Map<string, string>();
   const weights: string[] = [];
@@ -55,7 +60,12 @@ export function scanDirectory(inputDir: string, outputDir: string, target: Targe
   return { ...jobsOf(inputDir, weights, indices, target), others };
 }
 
-function jobsOf(inputDir: string, weights: readonly string[], indices: ReadonlyMap<string, string>, target: Target): Omit<Scan, 'others'> {
+function jobsOf(
+  inputDir: string,
+  weights: readonly string[],
+  indices: ReadonlyMap<string, string>,
+  target: Target,
+): Omit<Scan, 'others'> {
   const jobs: Job[] = [];
   const groups = new Map<string, Group>();
   const owners = new Map<string, string>();
@@ -74,7 +84,13 @@ function jobsOf(inputDir: string, weights: readonly string[], indices: ReadonlyM
     const shard = SHARD.exec(output.slice(0, -(target.extensions[0] as string).length));
     const whole = shard && `${shard[1]}${target.extensions[0]}`;
     const isShard = INDEXED.has(target.name) && whole !== null && (indices.has(whole) || Number(shard?.[3]) > 1);
-    const job: Job = { input, output, bytes: Number(stats.size), mtimeNs: String(stats.mtimeNs), group: isShard ? `${whole}.index.json` : undefined };
+    const job: Job = {
+      input,
+      output,
+      bytes: Number(stats.size),
+      mtimeNs: String(stats.mtimeNs),
+      group: isShard ? `${whole}.index.json` : undefined,
+    };
     jobs.push(job);
     if (job.group === undefined) continue;
     let group = groups.get(job.group);
@@ -114,7 +130,11 @@ function* listFiles(inputDir: string, outputDir: string): Generator<string, void
       entries = readdirSync(folder, { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1));
     } catch (cause) {
       const { code, message } = cause as NodeJS.ErrnoException;
-      throw new CheckpointError(code === 'EACCES' ? 'ACCESS_DENIED' : 'NOT_FOUND', `the folder cannot be listed: ${message}`, { path: folder, cause });
+      throw new CheckpointError(
+        code === 'EACCES' ? 'ACCESS_DENIED' : 'NOT_FOUND',
+        `the folder cannot be listed: ${message}`,
+        { path: folder, cause },
+      );
     }
     for (const entry of entries) {
       const path = join(folder, entry.name);

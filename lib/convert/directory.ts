@@ -11,15 +11,16 @@ import { dirname, join, relative, resolve, sep } from 'node:path';
 import type { ErrorCode } from '../errors';
 import type { Progress } from '../source/progress';
 import { byteCount, type ConvertOptions, encodingFor } from './convert';
-import { copyOthers, type CopiedFile } from './directory-copy';
+import { type CopiedFile, copyOthers } from './directory-copy';
 import { indexProblem, writeGroupIndex } from './directory-index';
 import { type Group, isSameModel, type Job, type Scan, scanDirectory } from './directory-scan';
-import { type Finished, Journal } from './journal';
 import type { Outcome } from './job';
+import { type Finished, Journal } from './journal';
 import { Pool } from './pool';
 import { renamer } from './rename';
 import { targetNamed } from './targets';
 
+/** Progress of a folder: that of the file at hand, and of the whole. */
 export interface BatchProgress extends Progress {
   /** The file that got further, relative to the input folder; undefined when one was finished. */
   readonly file: string | undefined;
@@ -27,6 +28,7 @@ export interface BatchProgress extends Progress {
   readonly files: number;
 }
 
+/** Options of `convertDirectory`; those of `convert` hold for every file. */
 export interface DirectoryOptions extends Omit<ConvertOptions, 'onProgress'> {
   /** Globs over paths relative to the input folder: only these files are converted. `**` crosses folders. */
   files?: readonly string[] | undefined;
@@ -54,6 +56,7 @@ export interface BatchFile {
   readonly error?: { readonly code: ErrorCode | 'INTERNAL'; readonly message: string };
 }
 
+/** What became of every file of a folder. */
 export interface BatchReport {
   readonly dryRun: boolean;
   readonly converted: number;
@@ -78,7 +81,11 @@ const INPUT_BYTES_PER_BYTE = 64;
  * otherwise. Failures of single files are reported, not thrown. Running it again does what is missing or has changed.
  * Throws TypeError for options that contradict each other, CheckpointError where the folders cannot be used at all.
  */
-export async function convertDirectory(inputDir: string, outputDir: string, options: DirectoryOptions = {}): Promise<BatchReport> {
+export async function convertDirectory(
+  inputDir: string,
+  outputDir: string,
+  options: DirectoryOptions = {},
+): Promise<BatchReport> {
   options.signal?.throwIfAborted();
   return new Batch(inputDir, outputDir, options).run();
 }
@@ -97,7 +104,16 @@ class Batch {
   #doneBytes = 0;
 
   constructor(inputDir: string, outputDir: string, options: DirectoryOptions) {
-    const { files: _files, copyOthers: _copy, jobs: _jobs, memoryBudget: _memory, resume: _resume, onProgress: _progress, signal: _signal, ...rest } = options;
+    const {
+      files: _files,
+      copyOthers: _copy,
+      jobs: _jobs,
+      memoryBudget: _memory,
+      resume: _resume,
+      onProgress: _progress,
+      signal: _signal,
+      ...rest
+    } = options;
     const to = options.to ?? 'safetensors';
     const target = targetNamed(to);
     // Wrong options are told once, not for every file.
@@ -109,7 +125,11 @@ class Batch {
     this.#options = options;
     this.#taskOptions = { ...rest, to };
     this.#optionsKey = keyOf(this.#taskOptions);
-    this.#scan = withoutOutputs(merged(scanDirectory(inputDir, outputDir, target, options.files), options.maxShardSize !== undefined), inputDir, outputDir);
+    this.#scan = withoutOutputs(
+      merged(scanDirectory(inputDir, outputDir, target, options.files), options.maxShardSize !== undefined),
+      inputDir,
+      outputDir,
+    );
     this.#journal = new Journal(outputDir);
   }
 
@@ -118,8 +138,15 @@ class Batch {
     this.#tellClashes();
     const jobs = this.#scan.jobs.filter((job) => !this.#isFinished(job));
     if (!dryRun) await mkdir(this.#outputDir, { recursive: true });
-    const threads = Math.max(1, Math.min(this.#options.jobs ?? Math.min(availableParallelism(), MAX_JOBS), jobs.length));
-    const pool = new Pool({ threads, memoryBytes: byteCount(this.#options.memoryBudget ?? DEFAULT_MEMORY) as number, signal });
+    const threads = Math.max(
+      1,
+      Math.min(this.#options.jobs ?? Math.min(availableParallelism(), MAX_JOBS), jobs.length),
+    );
+    const pool = new Pool({
+      threads,
+      memoryBytes: byteCount(this.#options.memoryBudget ?? DEFAULT_MEMORY) as number,
+      signal,
+    });
     try {
       await Promise.all(jobs.map((job) => this.#convert(job, pool)));
       if (!dryRun) for (const group of this.#scan.groups.values()) await this.#index(group);
@@ -133,7 +160,8 @@ class Batch {
 
   #tellClashes(): void {
     for (const [input, other] of this.#scan.clashes) {
-      if (isSameModel(input, other)) this.#tell({ input, bytes: 0, status: 'skipped', reason: `"${other}" is the same model` });
+      if (isSameModel(input, other))
+        this.#tell({ input, bytes: 0, status: 'skipped', reason: `"${other}" is the same model` });
       else this.#fail(input, undefined, 'WRITE_FAILED', `"${other}" has the same output; rename one of them`);
     }
   }
@@ -144,13 +172,23 @@ class Batch {
     this.#done.set(job.input, entry);
     const bytes = entry.outputs.reduce((sum, output) => sum + output.bytes, 0);
     const output = entry.outputs.length > 0 ? { output: job.output } : {};
-    this.#tell({ input: job.input, ...output, bytes, status: 'skipped', reason: entry.outputs.length > 0 ? 'done by an earlier run' : 'no tensors' });
+    this.#tell({
+      input: job.input,
+      ...output,
+      bytes,
+      status: 'skipped',
+      reason: entry.outputs.length > 0 ? 'done by an earlier run' : 'no tensors',
+    });
     return true;
   }
 
   async #convert(job: Job, pool: Pool): Promise<void> {
     const { dryRun = false, onProgress } = this.#options;
-    const task = { input: join(this.#inputDir, job.input), output: join(this.#outputDir, job.output), options: this.#taskOptions };
+    const task = {
+      input: join(this.#inputDir, job.input),
+      output: join(this.#outputDir, job.output),
+      options: this.#taskOptions,
+    };
     const need = TASK_BYTES + Math.floor(job.bytes / INPUT_BYTES_PER_BYTE);
     const outcome = await pool.run(task, need, ({ bytes, totalBytes }) => {
       const share = totalBytes ? (job.bytes * bytes) / totalBytes : 0;
@@ -163,7 +201,14 @@ class Batch {
 
   #progress(file: string | undefined, moreBytes: number): BatchProgress {
     const totalBytes = this.#scan.jobs.reduce((sum, { bytes }) => sum + bytes, 0);
-    return { stage: 'convert', bytes: this.#doneBytes + moreBytes, totalBytes, file, filesDone: this.#results.size, files: this.#scan.jobs.length };
+    return {
+      stage: 'convert',
+      bytes: this.#doneBytes + moreBytes,
+      totalBytes,
+      file,
+      filesDone: this.#results.size,
+      files: this.#scan.jobs.length,
+    };
   }
 
   #settle(job: Job, outcome: Outcome, dryRun: boolean): void {
@@ -174,9 +219,18 @@ class Batch {
     const isEmpty = outcome.kind === 'empty';
     if (!dryRun) {
       const paths = isEmpty ? [] : report.files.map(({ path }) => relative(this.#outputDir, path).split(sep).join('/'));
-      this.#journal.add({ input, bytes: job.bytes, mtimeNs: job.mtimeNs, options: this.#optionsKey, sourceNames, stored }, paths);
+      this.#journal.add(
+        { input, bytes: job.bytes, mtimeNs: job.mtimeNs, options: this.#optionsKey, sourceNames, stored },
+        paths,
+      );
     }
-    if (isEmpty) this.#tell({ input, bytes: 0, status: 'skipped', reason: sourceNames.length > 0 ? 'no tensor that the target can hold' : 'no tensors' });
+    if (isEmpty)
+      this.#tell({
+        input,
+        bytes: 0,
+        status: 'skipped',
+        reason: sourceNames.length > 0 ? 'no tensor that the target can hold' : 'no tensors',
+      });
     else this.#tell({ input, output, bytes: report.bytes, status: dryRun ? 'planned' : 'converted' });
   }
 
@@ -186,11 +240,23 @@ class Batch {
     if (shards.some(({ done }) => !done)) return;
     const problem = indexProblem(this.#inputDir, group, (input) => this.#done.get(input)?.sourceNames ?? []);
     if (problem) return this.#fail(group.index ?? group.output, undefined, problem.code, problem.message);
-    await writeGroupIndex(this.#inputDir, this.#outputDir, group, shards.map(({ job, done }) => ({ output: job.output, stored: done?.stored ?? [] })), this.#options);
+    await writeGroupIndex(
+      this.#inputDir,
+      this.#outputDir,
+      group,
+      shards.map(({ job, done }) => ({ output: job.output, stored: done?.stored ?? [] })),
+      this.#options,
+    );
   }
 
   #fail(input: string, output: string | undefined, code: ErrorCode | 'INTERNAL', message: string): void {
-    this.#tell({ input, ...(output === undefined ? {} : { output }), bytes: 0, status: 'failed', error: { code, message } });
+    this.#tell({
+      input,
+      ...(output === undefined ? {} : { output }),
+      bytes: 0,
+      status: 'failed',
+      error: { code, message },
+    });
   }
 
   #tell(file: BatchFile): void {
@@ -200,7 +266,8 @@ class Batch {
   #report(dryRun: boolean, copied: readonly CopiedFile[]): BatchReport {
     const files = [...this.#results.values()].sort((a, b) => (a.input < b.input ? -1 : 1));
     const count = (status: BatchFile['status']): number => files.filter((file) => file.status === status).length;
-    const sum = (of: readonly { readonly bytes: number }[]): number => of.reduce((total, { bytes }) => total + bytes, 0);
+    const sum = (of: readonly { readonly bytes: number }[]): number =>
+      of.reduce((total, { bytes }) => total + bytes, 0);
     return {
       dryRun,
       converted: count('converted'),
@@ -221,7 +288,14 @@ function merged(scan: Scan, resharding: boolean): Scan {
   const groups = new Map<string, Group>();
   for (const [key, group] of scan.groups) {
     if (group.index === undefined) groups.set(key, group);
-    else jobs.push({ input: group.index, output: group.output.replace(/\.index\.json$/, ''), bytes: group.jobs.reduce((sum, { bytes }) => sum + bytes, 0), mtimeNs: group.jobs.map(({ mtimeNs }) => mtimeNs).join(), group: undefined });
+    else
+      jobs.push({
+        input: group.index,
+        output: group.output.replace(/\.index\.json$/, ''),
+        bytes: group.jobs.reduce((sum, { bytes }) => sum + bytes, 0),
+        mtimeNs: group.jobs.map(({ mtimeNs }) => mtimeNs).join(),
+        group: undefined,
+      });
   }
   return { ...scan, jobs, groups };
 }
@@ -230,13 +304,23 @@ function merged(scan: Scan, resharding: boolean): Scan {
 function withoutOutputs(scan: Scan, inputDir: string, outputDir: string): Scan {
   if (resolve(inputDir) !== resolve(outputDir)) return scan;
   const outputs = new Set(scan.jobs.filter(({ input, output }) => input !== output).map(({ output }) => output));
-  return { ...scan, jobs: scan.jobs.filter(({ input, output }) => input !== output || !outputs.has(input)), others: [] };
+  return {
+    ...scan,
+    jobs: scan.jobs.filter(({ input, output }) => input !== output || !outputs.has(input)),
+    others: [],
+  };
 }
 
 /** Everything that changes the output. */
 function keyOf(options: ConvertOptions): string {
   const { dryRun: _dryRun, verify: _verify, fsync: _fsync, io: _io, limits: _limits, ...rest } = options;
-  return JSON.stringify(rest, (_key, value: unknown) => (value instanceof Map ? [...value] : typeof value === 'function' || typeof value === 'bigint' ? String(value) : value));
+  return JSON.stringify(rest, (_key, value: unknown) =>
+    value instanceof Map
+      ? [...value]
+      : typeof value === 'function' || typeof value === 'bigint'
+        ? String(value)
+        : value,
+  );
 }
 
 function freeBytes(folder: string): number | undefined {

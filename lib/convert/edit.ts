@@ -3,12 +3,15 @@ import type { Checkpoint } from '../checkpoint';
 import { CheckpointError } from '../errors';
 import { type LoadOptions, open } from '../load';
 import type { PyValue } from '../pickle/values';
-import { save, type SaveOptions, type SaveTarget } from '../save';
+import { type SaveOptions, type SaveTarget, save } from '../save';
 import type { CheckpointSource } from '../source/open-source';
 import { parseJsonValue } from './json-value';
 import { type Slot, slotsAt } from './slots';
 
-export interface EditOptions extends Pick<SaveOptions, 'fsync' | 'signal' | 'onProgress'>, Pick<LoadOptions, 'limits' | 'io'> {
+/** Changes to a checkpoint, and how to write it. */
+export interface EditOptions
+  extends Pick<SaveOptions, 'fsync' | 'signal' | 'onProgress'>,
+    Pick<LoadOptions, 'limits' | 'io'> {
   /** Paths with their new values, each `PATH=JSON` or a pair; numbers with a dot or exponent are floats. */
   set?: readonly (string | readonly [path: string, value: unknown])[] | undefined;
   /** Paths to remove; of list items the ones behind move up. */
@@ -17,6 +20,7 @@ export interface EditOptions extends Pick<SaveOptions, 'fsync' | 'signal' | 'onP
   rename?: readonly string[] | undefined;
 }
 
+/** What `edit` changed and wrote. */
 export interface EditReport {
   /** Values that were set, removed or renamed. */
   readonly edits: number;
@@ -28,10 +32,19 @@ export interface EditReport {
  * several names of a state dict, means all of them. Throws CheckpointError (NOT_FOUND for an unknown path, UNSUPPORTED for
  * formats that PyTorch does not save) and TypeError for edits that cannot be understood.
  */
-export async function edit(input: CheckpointSource, output: SaveTarget, options: EditOptions = {}): Promise<EditReport> {
+export async function edit(
+  input: CheckpointSource,
+  output: SaveTarget,
+  options: EditOptions = {},
+): Promise<EditReport> {
   const { set = [], delete: removed = [], rename = [], fsync, signal, onProgress, limits, io } = options;
   const changes = [...set.map(setting), ...removed.map(removal), ...rename.map(renaming)];
-  const checkpoint = await open(input, { classes: new Map(), ...(limits ? { limits } : {}), ...(io ? { io } : {}), ...(signal ? { signal } : {}) });
+  const checkpoint = await open(input, {
+    classes: new Map(),
+    ...(limits ? { limits } : {}),
+    ...(io ? { io } : {}),
+    ...(signal ? { signal } : {}),
+  });
   try {
     demandPickle(checkpoint, typeof input === 'string' ? input : undefined);
     let edits = 0;
@@ -49,15 +62,27 @@ export async function edit(input: CheckpointSource, output: SaveTarget, options:
 }
 
 function demandPickle({ format }: Checkpoint, path: string | undefined): void {
-  if (format === 'safetensors') throw new CheckpointError('UNSUPPORTED', 'a safetensors file has names and tensors only', { path, hint: 'convert --rename and --exclude change those' });
-  if (format === 'torchscript') throw new CheckpointError('UNSUPPORTED', 'a TorchScript archive is a program, which cannot be edited', { path, hint: 'convert it to .pt first' });
+  if (format === 'safetensors')
+    throw new CheckpointError('UNSUPPORTED', 'a safetensors file has names and tensors only', {
+      path,
+      hint: 'convert --rename and --exclude change those',
+    });
+  if (format === 'torchscript')
+    throw new CheckpointError('UNSUPPORTED', 'a TorchScript archive is a program, which cannot be edited', {
+      path,
+      hint: 'convert it to .pt first',
+    });
 }
 
 type Change = (root: PyValue, file: string | undefined) => number;
 
 function existing(root: PyValue, path: string, file: string | undefined): Slot[] {
   const slots = slotsAt(root, path);
-  if (slots.length === 0) throw new CheckpointError('NOT_FOUND', `no "${path.slice(0, 500)}" in the checkpoint`, { path: file, hint: 'torch-checkpoint inspect lists the paths' });
+  if (slots.length === 0)
+    throw new CheckpointError('NOT_FOUND', `no "${path.slice(0, 500)}" in the checkpoint`, {
+      path: file,
+      hint: 'torch-checkpoint inspect lists the paths',
+    });
   return slots;
 }
 
@@ -65,7 +90,8 @@ function setting(given: string | readonly [path: string, value: unknown]): Chang
   const [path, value] = typeof given === 'string' ? parts(given, (text) => parseJsonValue(text)) : given;
   return (root, file) => {
     const slots = existing(root, path, file);
-    if (slots[0]?.path !== path) throw new TypeError(`"${path}" is the beginning of ${slots.length} names; set them one by one`);
+    if (slots[0]?.path !== path)
+      throw new TypeError(`"${path}" is the beginning of ${slots.length} names; set them one by one`);
     slots[0].set(value as PyValue);
     return 1;
   };
@@ -91,7 +117,8 @@ function renaming(given: string): Change {
 function renameSlot({ parent, path, rename, hasKey }: Slot, to: string): void {
   const prefix = parent === '' ? '' : `${parent}.`;
   if (!rename) throw new TypeError(`"${path}" has no name that could be changed`);
-  if (!to.startsWith(prefix) || to.length === prefix.length) throw new TypeError(`"${path}" stays in its container: its new path must begin with "${prefix}"`);
+  if (!to.startsWith(prefix) || to.length === prefix.length)
+    throw new TypeError(`"${path}" stays in its container: its new path must begin with "${prefix}"`);
   const key = to.slice(prefix.length);
   if (to === path) return;
   if (hasKey(key)) throw new TypeError(`"${to}" is there already; delete it first`);

@@ -3,7 +3,7 @@ import { native } from '../binding';
 import { DType } from '../dtype';
 import { castElements } from '../tensor/elements';
 import { gatherBlocks } from '../tensor/gather';
-import { Tensor } from '../tensor/tensor';
+import type { Tensor } from '../tensor/tensor';
 import { castFromFloat32 } from './casts';
 import { float32ToQ8_0, Q8_0_BLOCK_BYTES, Q8_0_BLOCK_ELEMENTS } from './q8-0';
 
@@ -15,8 +15,14 @@ export function encodedBytes(encoding: Encoding, numel: number): number {
 }
 
 /** The elements in C order, encoded, rounded to `through` before. Each piece is the caller's until the next step. */
-export function* encodedPieces(tensor: Tensor, encoding: Encoding, through?: DType): Generator<Uint8Array, void, undefined> {
-  const encode = through ? chained(encoderOf(tensor.dtype, through), encoderOf(through, encoding)) : encoderOf(tensor.dtype, encoding);
+export function* encodedPieces(
+  tensor: Tensor,
+  encoding: Encoding,
+  through?: DType,
+): Generator<Uint8Array, void, undefined> {
+  const encode = through
+    ? chained(encoderOf(tensor.dtype, through), encoderOf(through, encoding))
+    : encoderOf(tensor.dtype, encoding);
   if (encoding !== 'q8_0') {
     for (const { bytes, numel } of gatherBlocks(tensor)) yield encode(bytes, numel);
     return;
@@ -55,8 +61,12 @@ function encoderOf(from: DType, to: Encoding): Encode {
   return (bytes, numel) => {
     const byteLength = encodedBytes(to, numel);
     if (target.length < byteLength) target = new Uint8Array(byteLength);
-    if (floats.length < numel && !(from === DType.float32 && bytes.byteOffset % 4 === 0)) floats = new Float32Array(numel);
-    const source = from === DType.float32 && bytes.byteOffset % 4 === 0 ? new Float32Array(bytes.buffer, bytes.byteOffset, numel) : floats.subarray(0, numel);
+    if (floats.length < numel && !(from === DType.float32 && bytes.byteOffset % 4 === 0))
+      floats = new Float32Array(numel);
+    const source =
+      from === DType.float32 && bytes.byteOffset % 4 === 0
+        ? new Float32Array(bytes.buffer, bytes.byteOffset, numel)
+        : floats.subarray(0, numel);
     if (source.buffer === floats.buffer) native({}, (addon) => addon.toFloat32(kernel, bytes, source));
     const encoded = target.subarray(0, byteLength);
     cast(source, encoded);

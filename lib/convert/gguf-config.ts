@@ -27,8 +27,11 @@ export function modelPairs(config: ReadonlyMap<string, unknown> | undefined): Ma
   const name = nameOf(config);
   if (name !== undefined) pairs.set('general.name', { type: 'string', value: name });
   for (const [key, kind, names] of KEYS) {
-    const value = names.map((one) => config?.get(one)).find((one): one is number => typeof one === 'number' && Number.isFinite(one));
-    if (value === undefined || (kind === 'uint32' && !(Number.isInteger(value) && value >= 0 && value < 2 ** 32))) continue;
+    const value = names
+      .map((one) => config?.get(one))
+      .find((one): one is number => typeof one === 'number' && Number.isFinite(one));
+    if (value === undefined || (kind === 'uint32' && !(Number.isInteger(value) && value >= 0 && value < 2 ** 32)))
+      continue;
     pairs.set(`${architecture}.${key}`, { type: kind, value });
   }
   return pairs;
@@ -36,5 +39,7 @@ export function modelPairs(config: ReadonlyMap<string, unknown> | undefined): Ma
 
 function nameOf(config: ReadonlyMap<string, unknown> | undefined): string | undefined {
   const name = config?.get('_name_or_path');
-  return typeof name === 'string' && name !== '' && name.isWellFormed() ? name.slice(name.lastIndexOf('/') + 1) : undefined;
+  return typeof name === 'string' && name !== '' && name.isWellFormed()
+    ? name.slice(name.lastIndexOf('/') + 1)
+    : undefined;
 }

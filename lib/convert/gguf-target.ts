@@ -6,14 +6,14 @@ import { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 import type { Tensor } from '../tensor/tensor';
 import { type Named, untie } from './aliases';
+import type { Part } from './check';
 import { denseEntries } from './choose';
 import { type Encoding, encodedBytes } from './elements';
-import { encodePairs, type GgufValue, ggufString } from './gguf-values';
 import { modelPairs } from './gguf-config';
+import { encodePairs, type GgufValue, ggufString } from './gguf-values';
 import { payloadOf } from './payload';
 import { Q8_0_BLOCK_ELEMENTS } from './q8-0';
 import type { Plan, Target, TargetOptions } from './target';
-import type { Part } from './check';
 import { partsFile } from './write';
 
 const MAGIC = 0x46554747;
@@ -98,10 +98,16 @@ function encodingOf(dtype: DType, shape: readonly number[], wanted: Encoding | u
 }
 
 function rowsOf(entries: readonly Named<Tensor>[], wanted: Encoding | undefined): Row[] {
-  if (wanted !== undefined && !TYPES.has(wanted)) throw new TypeError(`GGUF has no type for ${String(wanted)}; choose float32, float16, bfloat16 or q8_0`);
+  if (wanted !== undefined && !TYPES.has(wanted))
+    throw new TypeError(`GGUF has no type for ${String(wanted)}; choose float32, float16, bfloat16 or q8_0`);
   let byteOffset = 0;
   return entries.map(({ name, tensor }) => {
-    if (!name.isWellFormed()) throw new CheckpointError('UNSAVABLE', `${JSON.stringify(name.slice(0, 500))} is no UTF-8, as names in GGUF are`, { hint: 'rename or exclude it' });
+    if (!name.isWellFormed())
+      throw new CheckpointError(
+        'UNSAVABLE',
+        `${JSON.stringify(name.slice(0, 500))} is no UTF-8, as names in GGUF are`,
+        { hint: 'rename or exclude it' },
+      );
     const encoding = encodingOf(tensor.dtype, tensor.shape, wanted) as Encoding;
     const byteLength = encodedBytes(encoding, tensor.numel);
     const row: Row = { name, tensor, encoding, byteLength, byteOffset };
@@ -110,7 +116,11 @@ function rowsOf(entries: readonly Named<Tensor>[], wanted: Encoding | undefined)
   });
 }
 
-function pairsOf(rows: readonly Row[], options: TargetOptions, aliases: ReadonlyMap<string, string>): Map<string, GgufValue> {
+function pairsOf(
+  rows: readonly Row[],
+  options: TargetOptions,
+  aliases: ReadonlyMap<string, string>,
+): Map<string, GgufValue> {
   const counts = new Map<Encoding, number>();
   for (const { encoding, tensor } of rows) counts.set(encoding, (counts.get(encoding) ?? 0) + tensor.numel);
   const most = [...counts].sort((a, b) => b[1] - a[1])[0]?.[0] ?? DType.float32;

@@ -18,7 +18,9 @@ export function ggufString(text: string): Buffer {
 }
 
 export function encodePairs(pairs: ReadonlyMap<string, GgufValue>): Buffer {
-  return Buffer.concat([...pairs].flatMap(([key, value]) => [ggufString(key), uint32(TYPE_NUMBERS[value.type]), encode(value)]));
+  return Buffer.concat(
+    [...pairs].flatMap(([key, value]) => [ggufString(key), uint32(TYPE_NUMBERS[value.type]), encode(value)]),
+  );
 }
 
 function uint32(value: number): Buffer {

@@ -18,13 +18,15 @@ export function anyAbove(globs: readonly string[] | undefined): Matcher | undefi
   if (!matches) return undefined;
   return (path) => {
     if (matches(path)) return true;
-    for (let i = 1; i < path.length; i++) if ((path[i] === '.' || path[i] === '[') && matches(path.slice(0, i))) return true;
+    for (let i = 1; i < path.length; i++)
+      if ((path[i] === '.' || path[i] === '[') && matches(path.slice(0, i))) return true;
     return false;
   };
 }
 
 function matcherOf(glob: string): Matcher {
-  if (!/[*?]/.test(glob)) return (path) => path === glob || glob === '' || path.startsWith(`${glob}.`) || path.startsWith(`${glob}[`);
+  if (!/[*?]/.test(glob))
+    return (path) => path === glob || glob === '' || path.startsWith(`${glob}.`) || path.startsWith(`${glob}[`);
   return (path) => matchesGlob(path, glob);
 }
 

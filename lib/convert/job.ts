@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { type ErrorCode, isCheckpointError } from '../errors';
 import type { OnProgress } from '../source/progress';
-import { type Conversion, convertModel, type ConvertOptions } from './convert';
+import { type Conversion, type ConvertOptions, convertModel } from './convert';
 
 export interface Task {
   readonly input: string;
@@ -17,9 +17,14 @@ export type Outcome =
   | { readonly kind: 'failed'; readonly code: ErrorCode | 'INTERNAL'; readonly message: string };
 
 /** Never rejects but for an abort: what goes wrong with one file is told with it. */
-export async function runTask({ input, output, options }: Task, signal: AbortSignal | undefined, onProgress: OnProgress | undefined): Promise<Outcome> {
+export async function runTask(
+  { input, output, options }: Task,
+  signal: AbortSignal | undefined,
+  onProgress: OnProgress | undefined,
+): Promise<Outcome> {
   try {
-    if (!options.dryRun && !statSync(dirname(output), { throwIfNoEntry: false })) await mkdir(dirname(output), { recursive: true });
+    if (!options.dryRun && !statSync(dirname(output), { throwIfNoEntry: false }))
+      await mkdir(dirname(output), { recursive: true });
     const conversion = await convertModel(input, output, { ...options, signal, onProgress }, true);
     return { kind: conversion.report.tensors === 0 ? 'empty' : 'converted', conversion };
   } catch (error) {

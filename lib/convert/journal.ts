@@ -53,7 +53,8 @@ export class Journal {
   /** The entry of a job whose input, options and outputs are what they were. */
   finished(job: Job, options: string): Finished | undefined {
     const entry = this.#finished.get(job.input);
-    if (!entry || entry.bytes !== job.bytes || entry.mtimeNs !== job.mtimeNs || entry.options !== options) return undefined;
+    if (!entry || entry.bytes !== job.bytes || entry.mtimeNs !== job.mtimeNs || entry.options !== options)
+      return undefined;
     return entry.outputs.every(({ path, bytes, mtimeNs }) => {
       const stats = statSync(join(this.#folder, path), { bigint: true, throwIfNoEntry: false });
       return stats?.isFile() && Number(stats.size) === bytes && String(stats.mtimeNs) === mtimeNs;
@@ -75,7 +76,10 @@ export class Journal {
       writeSync(this.#file, `\n${JSON.stringify({ ...entry, outputs } satisfies Finished)}\n`);
       fsyncSync(this.#file);
     } catch (cause) {
-      throw new CheckpointError('WRITE_FAILED', `the journal cannot be written: ${(cause as Error).message}`, { path: join(this.#folder, NAME), cause });
+      throw new CheckpointError('WRITE_FAILED', `the journal cannot be written: ${(cause as Error).message}`, {
+        path: join(this.#folder, NAME),
+        cause,
+      });
     }
   }
 
@@ -90,7 +94,11 @@ function parse(line: string): Finished | undefined {
   if (line === '') return undefined;
   try {
     const entry = JSON.parse(line) as Finished;
-    const whole = typeof entry.input === 'string' && Array.isArray(entry.outputs) && Array.isArray(entry.stored) && Array.isArray(entry.sourceNames);
+    const whole =
+      typeof entry.input === 'string' &&
+      Array.isArray(entry.outputs) &&
+      Array.isArray(entry.stored) &&
+      Array.isArray(entry.sourceNames);
     return whole ? entry : undefined;
   } catch {
     return undefined;

@@ -3,7 +3,8 @@ import { type PyValue, pyFloat, pyInt } from '../pickle/values';
 
 /** Far deeper than anybody types. */
 const MAX_DEPTH = 200;
-const TOKEN = /\s*(?:([{}[\],:])|("(?:[^"\\]|\\.)*")|(-?(?:Infinity|(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?))|(true|false|null|NaN)|(\S))/gsy;
+const TOKEN =
+  /\s*(?:([{}[\],:])|("(?:[^"\\]|\\.)*")|(-?(?:Infinity|(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?))|(true|false|null|NaN)|(\S))/gsy;
 
 /** Throws TypeError for what is no JSON. NaN and Infinity are taken too, as Python takes them. */
 export function parseJsonValue(text: string): PyValue {

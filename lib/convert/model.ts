@@ -32,7 +32,10 @@ export type ModelOptions = Pick<LoadOptions, 'io' | 'limits' | 'signal' | 'onPro
  * The names that a writer left out because another has the same elements, as `save_model` of safetensors records them in
  * the metadata: they share the storage again.
  */
-export function withAliases(tensors: ReadonlyMap<PyValue, PyValue>, metadata: ReadonlyMap<string, string>): { root: Map<PyValue, PyValue>; metadata: Map<string, string>; restored: Set<string> } {
+export function withAliases(
+  tensors: ReadonlyMap<PyValue, PyValue>,
+  metadata: ReadonlyMap<string, string>,
+): { root: Map<PyValue, PyValue>; metadata: Map<string, string>; restored: Set<string> } {
   const root = new Map(tensors);
   const rest = new Map<string, string>();
   const restored = new Set<string>();
@@ -48,7 +51,16 @@ export function withAliases(tensors: ReadonlyMap<PyValue, PyValue>, metadata: Re
 }
 
 /** A model of named tensors only. */
-export function namedModel(name: string | undefined, root: Map<PyValue, PyValue>, rest: { metadata: ReadonlyMap<string, string>; restored?: ReadonlySet<string>; unread?: readonly Dropped[]; close(): void }): Model {
+export function namedModel(
+  name: string | undefined,
+  root: Map<PyValue, PyValue>,
+  rest: {
+    metadata: ReadonlyMap<string, string>;
+    restored?: ReadonlySet<string>;
+    unread?: readonly Dropped[];
+    close(): void;
+  },
+): Model {
   return {
     name,
     root,

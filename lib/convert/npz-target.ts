@@ -32,9 +32,14 @@ export const npyTarget: Target = {
     const { members, dropped, aliases } = membersOf(choice, options);
     const [member] = members;
     if (!member || members.length > 1) {
-      throw new CheckpointError('UNSAVABLE', `${members.length} tensors were chosen, and an .npy file holds one`, { hint: 'select one of them, or write an .npz file' });
+      throw new CheckpointError('UNSAVABLE', `${members.length} tensors were chosen, and an .npy file holds one`, {
+        hint: 'select one of them, or write an .npz file',
+      });
     }
-    const file = partsFile(undefined, [{ payload: member.header, byteLength: member.header.length }, { payload: member.payload, byteLength: member.byteLength }]);
+    const file = partsFile(undefined, [
+      { payload: member.header, byteLength: member.header.length },
+      { payload: member.payload, byteLength: member.byteLength },
+    ]);
     return { tensors: 1, aliases, dropped, files: [file], stored: storedOf(members) } satisfies Plan;
   },
 };
@@ -53,14 +58,27 @@ export const npzTarget: Target = {
     });
     const bytes = await zipOf(legal).totalBytes;
     // Every pass makes a new zip: yazl's is used up by being read.
-    const file = partsFile(undefined, [{ payload: new StreamBytes(bytes, () => zipOf(legal).stream()), byteLength: bytes }]);
-    return { tensors: legal.length, aliases, dropped: [...dropped, ...refused], files: [file], stored: storedOf(legal) } satisfies Plan;
+    const file = partsFile(undefined, [
+      { payload: new StreamBytes(bytes, () => zipOf(legal).stream()), byteLength: bytes },
+    ]);
+    return {
+      tensors: legal.length,
+      aliases,
+      dropped: [...dropped, ...refused],
+      files: [file],
+      stored: storedOf(legal),
+    } satisfies Plan;
   },
 };
 
 /** All names by default: NumPy has no place to say that one stands for another. */
-function membersOf(choice: Choice, options: TargetOptions): { members: Member[]; dropped: readonly Dropped[]; aliases: ReadonlyMap<string, string> } {
-  const { dense, dropped } = denseEntries(choice, ({ dtype }) => (numpyDtype(dtype, options.dtype) ? undefined : `NumPy has no dtype for ${dtype.name}`));
+function membersOf(
+  choice: Choice,
+  options: TargetOptions,
+): { members: Member[]; dropped: readonly Dropped[]; aliases: ReadonlyMap<string, string> } {
+  const { dense, dropped } = denseEntries(choice, ({ dtype }) =>
+    numpyDtype(dtype, options.dtype) ? undefined : `NumPy has no dtype for ${dtype.name}`,
+  );
   const { kept, aliases } = untie(dense, options.aliases ?? 'duplicate');
   return { members: kept.map((entry) => memberOf(entry, options.dtype)), dropped, aliases };
 }
@@ -81,8 +99,14 @@ function numpyDtype(dtype: DType, wanted: Encoding | undefined): DType | undefin
 function memberOf({ name, tensor }: Named<Tensor>, wanted: Encoding | undefined): Member {
   const dtype = numpyDtype(tensor.dtype, wanted) as DType;
   // A cast to what NumPy does not have still rounds the values.
-  const through = wanted !== undefined && wanted !== 'q8_0' && tensor.dtype.isFloatingPoint && wanted !== dtype ? wanted : undefined;
-  return { name: name === '' ? 'arr_0' : name, header: npyHeader(numpyTypeString(dtype) as string, tensor.shape), payload: payloadOf(tensor, dtype, through), byteLength: encodedBytes(dtype, tensor.numel) };
+  const through =
+    wanted !== undefined && wanted !== 'q8_0' && tensor.dtype.isFloatingPoint && wanted !== dtype ? wanted : undefined;
+  return {
+    name: name === '' ? 'arr_0' : name,
+    header: npyHeader(numpyTypeString(dtype) as string, tensor.shape),
+    payload: payloadOf(tensor, dtype, through),
+    byteLength: encodedBytes(dtype, tensor.numel),
+  };
 }
 
 /** What yazl refuses and programs that unpack zips would fall over. */
@@ -97,16 +121,25 @@ function zipOf(members: readonly Member[]): { totalBytes: Promise<number>; strea
   const zip = new ZipFile();
   for (const { name, header, payload, byteLength } of members) {
     const size = header.length + byteLength;
-    zip.addReadStreamLazy(`${name}.npy`, { mtime: ZIP_EPOCH, forceDosTimestamp: true, mode: 0o100644, compress: false, size }, (done) => {
-      done(null, Readable.from(memberPieces(header, payload, byteLength), { objectMode: false }));
-    });
+    zip.addReadStreamLazy(
+      `${name}.npy`,
+      { mtime: ZIP_EPOCH, forceDosTimestamp: true, mode: 0o100644, compress: false, size },
+      (done) => {
+        done(null, Readable.from(memberPieces(header, payload, byteLength), { objectMode: false }));
+      },
+    );
   }
   // yazl tells the size of archives whose members all are stored, before it reads any of them.
   const totalBytes = new Promise<number>((resolve, reject) => {
     zip.on('error', reject);
     // The types forget that the size is what the callback is given.
-    const end = zip.end.bind(zip) as unknown as (options: { forceZip64Format: boolean }, sized: (size: number) => void) => void;
-    end({ forceZip64Format: hasLongDirectory(members) }, (size) => (size < 0 ? reject(new RangeError('the size of the archive is not known')) : resolve(size)));
+    const end = zip.end.bind(zip) as unknown as (
+      options: { forceZip64Format: boolean },
+      sized: (size: number) => void,
+    ) => void;
+    end({ forceZip64Format: hasLongDirectory(members) }, (size) =>
+      size < 0 ? reject(new RangeError('the size of the archive is not known')) : resolve(size),
+    );
   });
   totalBytes.catch(() => undefined);
   return {
@@ -137,7 +170,11 @@ function hasLongDirectory(members: readonly Member[]): boolean {
   return members.reduce((sum, { name }) => sum + DIRECTORY_ENTRY_BYTES + Buffer.byteLength(name) + 4, 0) >= 0xffff;
 }
 
-async function* memberPieces(header: Buffer, payload: StorageBytes, byteLength: number): AsyncGenerator<Uint8Array, void, undefined> {
+async function* memberPieces(
+  header: Buffer,
+  payload: StorageBytes,
+  byteLength: number,
+): AsyncGenerator<Uint8Array, void, undefined> {
   yield header;
   if (byteLength === 0) return;
   // Pieces are the producer's again at the next step, and a stream keeps them for a while.

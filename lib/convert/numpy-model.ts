@@ -1,6 +1,7 @@
 /** Arrays of NumPy as a model: `.npz` is a zip of `.npy` members, and each of those a header before the elements. */
-import { ZipArchive } from '../container/zip-archive';
+
 import { isZip, startsWith } from '../container/magic';
+import { ZipArchive } from '../container/zip-archive';
 import { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 import { numpyTypeString } from '../inspect/npy';
@@ -18,7 +19,10 @@ const MAGIC = '\x93NUMPY';
 const MAX_HEADER_BYTES = 65_535;
 
 /** Undefined when the file is neither. Object arrays are pickles and are left unread. */
-export async function openNumpy(input: string | Uint8Array | ArrayBuffer, options: ModelOptions): Promise<Model | undefined> {
+export async function openNumpy(
+  input: string | Uint8Array | ArrayBuffer,
+  options: ModelOptions,
+): Promise<Model | undefined> {
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const source = await openSource(input, { io: options.io, limits, signal: options.signal });
   try {
@@ -51,7 +55,11 @@ export async function openNumpy(input: string | Uint8Array | ArrayBuffer, option
 
 /** The tensor over the elements, or why there is none. */
 async function readArray(name: string, bytes: StorageBytes, path: string | undefined): Promise<Tensor | string> {
-  const corrupt = (what: string): CheckpointError => new CheckpointError('TENSOR_CORRUPT', `the array ${what}`, { path, record: name === '' ? undefined : `${name}.npy` });
+  const corrupt = (what: string): CheckpointError =>
+    new CheckpointError('TENSOR_CORRUPT', `the array ${what}`, {
+      path,
+      record: name === '' ? undefined : `${name}.npy`,
+    });
   const head = new Uint8Array(Math.min(bytes.byteLength, MAX_HEADER_BYTES));
   await bytes.read(head, 0);
   const view = new DataView(head.buffer);

@@ -26,14 +26,18 @@ export async function openModel(input: CheckpointSource | Checkpoint, options: M
     return checkpointModel(await open(input, { ...options, classes: new Map() }), path ?? nameOf(input), true);
   } catch (error) {
     if (!(error instanceof CheckpointError) || error.code !== 'NOT_A_CHECKPOINT') throw error;
-    const arrays = path !== undefined || input instanceof Uint8Array || input instanceof ArrayBuffer ? await openNumpy(path ?? (input as Uint8Array), options) : undefined;
+    const arrays =
+      path !== undefined || input instanceof Uint8Array || input instanceof ArrayBuffer
+        ? await openNumpy(path ?? (input as Uint8Array), options)
+        : undefined;
     if (arrays) return arrays;
     throw error;
   }
 }
 
 export function pathOf(input: unknown): string | undefined {
-  if (typeof input === 'string') return /^(?:https?|s3):\/\//i.test(input) ? undefined : input.startsWith('file:') ? fileURLToPath(input) : input;
+  if (typeof input === 'string')
+    return /^(?:https?|s3):\/\//i.test(input) ? undefined : input.startsWith('file:') ? fileURLToPath(input) : input;
   return input instanceof URL && input.protocol === 'file:' ? fileURLToPath(input) : undefined;
 }
 
@@ -47,7 +51,9 @@ export function isDirectory(path: string): boolean {
 
 function checkpointModel(checkpoint: Checkpoint, name: string | undefined, owned: boolean): Model {
   const isSafetensors = checkpoint.format === 'safetensors';
-  const named = isSafetensors ? withAliases(checkpoint.root as Map<PyValue, PyValue>, checkpoint.info.metadata) : undefined;
+  const named = isSafetensors
+    ? withAliases(checkpoint.root as Map<PyValue, PyValue>, checkpoint.info.metadata)
+    : undefined;
   const root = named?.root ?? checkpoint.root;
   return {
     name,

@@ -15,7 +15,12 @@ export function payloadOf(tensor: Tensor, encoding: Encoding, through?: DType): 
   const { dtype, storage } = tensor;
   const byteLength = encodedBytes(encoding, tensor.numel);
   if (byteLength === 0) return new MemoryBytes(new Uint8Array(0));
-  const asStored = encoding === dtype && !through && isContiguous(tensor.shape, tensor.stride) && !tensor.neg && !(tensor.conj && dtype.isComplex);
+  const asStored =
+    encoding === dtype &&
+    !through &&
+    isContiguous(tensor.shape, tensor.stride) &&
+    !tensor.neg &&
+    !(tensor.conj && dtype.isComplex);
   if (!asStored) return new EncodedBytes(tensor, encoding, through);
   const byteOffset = tensor.storageOffset * dtype.itemsize;
   if (byteOffset === 0 && byteLength === storage.nbytes) return storage.source;
@@ -82,7 +87,8 @@ export class EncodedBytes implements StorageBytes {
   }
 
   bytes(): Uint8Array {
-    if (this.asyncOnly) throw new CheckpointError('NO_DATA', 'elements that are converted on the way are not in memory');
+    if (this.asyncOnly)
+      throw new CheckpointError('NO_DATA', 'elements that are converted on the way are not in memory');
     return Buffer.concat([...encodedPieces(this.#tensor, this.#encoding, this.#through)]);
   }
 
@@ -98,7 +104,10 @@ export class EncodedBytes implements StorageBytes {
   }
 
   slice(byteOffset: number, byteLength: number): StorageBytes {
-    return new MemoryBytes(byteLength === 0 ? new Uint8Array(0) : this.bytes().subarray(byteOffset, byteOffset + byteLength), false);
+    return new MemoryBytes(
+      byteLength === 0 ? new Uint8Array(0) : this.bytes().subarray(byteOffset, byteOffset + byteLength),
+      false,
+    );
   }
 }
 
@@ -112,7 +121,13 @@ async function atHand(tensor: Tensor): Promise<Tensor> {
     copy.set(chunk, at);
     at += chunk.byteLength;
   }
-  const here = new Tensor(new Storage(storage.key, storage.location, storage.dtype, new MemoryBytes(copy), storage.untyped), dtype, shape, stride, storageOffset);
+  const here = new Tensor(
+    new Storage(storage.key, storage.location, storage.dtype, new MemoryBytes(copy), storage.untyped),
+    dtype,
+    shape,
+    stride,
+    storageOffset,
+  );
   here.conj = tensor.conj;
   here.neg = tensor.neg;
   return here;

@@ -6,7 +6,10 @@ import type { OnProgress, Progress } from '../source/progress';
 import { type Outcome, runTask, type Task } from './job';
 import type { ToWorker } from './worker';
 
-type FromWorker = { readonly kind: 'progress'; readonly progress: Progress } | { readonly kind: 'outcome'; readonly outcome: Outcome } | { readonly kind: 'aborted' };
+type FromWorker =
+  | { readonly kind: 'progress'; readonly progress: Progress }
+  | { readonly kind: 'outcome'; readonly outcome: Outcome }
+  | { readonly kind: 'aborted' };
 
 export interface PoolOptions {
   readonly threads: number;
@@ -114,5 +117,10 @@ export class Pool {
 function canBeSent({ options }: Task): boolean {
   const { rename, mapLocation } = options;
   const rules = Array.isArray(rename) ? rename : [rename];
-  return !rules.some((rule) => typeof rule === 'function') && typeof mapLocation !== 'function' && typeof mapLocation !== 'object' && typeof options.dtype !== 'object';
+  return (
+    !rules.some((rule) => typeof rule === 'function') &&
+    typeof mapLocation !== 'function' &&
+    typeof mapLocation !== 'object' &&
+    typeof options.dtype !== 'object'
+  );
 }

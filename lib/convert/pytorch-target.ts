@@ -2,8 +2,9 @@
  * PyTorch's zip. From another pickle the whole graph goes over, less what was pruned: epochs, optimizers and objects stay.
  * From anything else, and where names were chosen or changed, it is a state dict.
  */
-import { OrderedDict, type PyValue } from '../pickle/values';
+
 import type { DType } from '../dtype';
+import { OrderedDict, type PyValue } from '../pickle/values';
 import { save } from '../save';
 import type { Storage } from '../tensor/storage';
 import { Tensor } from '../tensor/tensor';
@@ -25,17 +26,32 @@ export const pytorchTarget: Target = {
   plan(choice, options) {
     const value = rooted(choice, options);
     const tensors = [...walkTensors(value)];
-    const stored = tensors.map(([name, tensor]) => ({ name, bytes: tensor instanceof Tensor ? tensor.nbytes : 0, file: undefined }));
+    const stored = tensors.map(([name, tensor]) => ({
+      name,
+      bytes: tensor instanceof Tensor ? tensor.nbytes : 0,
+      file: undefined,
+    }));
     const file: PlannedFile = {
       name: undefined,
       bytes: forecast(value),
       write: async (output, { fsync, signal, onProgress }) => {
-        const report = await save(value, output, { compact: true, fsync, ...(signal ? { signal } : {}), ...(onProgress ? { onProgress } : {}) });
+        const report = await save(value, output, {
+          compact: true,
+          fsync,
+          ...(signal ? { signal } : {}),
+          ...(onProgress ? { onProgress } : {}),
+        });
         return { bytes: report.bytes, kernelBytes: report.kernelBytes, writtenBytes: report.writtenBytes };
       },
       verify: (path, signal) => compareGraph(path, value, signal),
     };
-    return { tensors: tensors.length, aliases: new Map(), dropped: [...choice.model.unread], files: [file], stored } satisfies Plan;
+    return {
+      tensors: tensors.length,
+      aliases: new Map(),
+      dropped: [...choice.model.unread],
+      files: [file],
+      stored,
+    } satisfies Plan;
   },
 };
 
@@ -44,13 +60,16 @@ function rooted(choice: Choice, options: TargetOptions): PyValue {
   const { root, model, renamed, entries, options: chosen } = choice;
   const dtype: DType | undefined = options.dtype;
   const asGraph = model.isGraph && !renamed;
-  const value = asGraph ? root : new OrderedDict<PyValue>(distinct(entries).map(({ name, tensor }): [PyValue, PyValue] => [name, tensor]));
+  const value = asGraph
+    ? root
+    : new OrderedDict<PyValue>(distinct(entries).map(({ name, tensor }): [PyValue, PyValue] => [name, tensor]));
   const excluded = asGraph ? anyOf(chosen.exclude) : undefined;
   const pruned = asGraph ? anyAbove(chosen.prune) : undefined;
   if (!dtype && options.mapLocation === undefined && !excluded && !pruned) return value;
   return rewrite(value, {
     drops: (path) => (excluded?.(path) ?? false) || (pruned?.(path) ?? false),
-    replace: dtype || options.mapLocation !== undefined ? retyper(value, dtype, options.mapLocation) : (tensor) => tensor,
+    replace:
+      dtype || options.mapLocation !== undefined ? retyper(value, dtype, options.mapLocation) : (tensor) => tensor,
   });
 }
 
@@ -64,5 +83,7 @@ function forecast(value: PyValue): number {
     bytes.set(storage, Math.min(storage.nbytes, (bytes.get(storage) ?? 0) + tensor.nbytes));
   };
   for (const [, tensor] of walkTensors(value)) denseParts(tensor).forEach(meet);
-  return [...bytes.values()].reduce((sum, one) => sum + one, 0) + RECORD_OVERHEAD_BYTES * (bytes.size + 8) + 100 * count;
+  return (
+    [...bytes.values()].reduce((sum, one) => sum + one, 0) + RECORD_OVERHEAD_BYTES * (bytes.size + 8) + 100 * count
+  );
 }

@@ -6,7 +6,7 @@
  */
 import { planCompaction } from '../compact';
 import type { DType } from '../dtype';
-import { placement, type MapLocation } from '../location';
+import { type MapLocation, placement } from '../location';
 import type { PyValue } from '../pickle/values';
 import { contiguousStride } from '../tensor/geometry';
 import { NestedTensor } from '../tensor/nested';
@@ -23,7 +23,11 @@ interface Place {
 }
 
 /** The function that gives the new form of each tensor below `root`. */
-export function retyper(root: PyValue, dtype: DType | undefined, mapLocation: MapLocation | undefined): (tensor: AnyTensor) => AnyTensor {
+export function retyper(
+  root: PyValue,
+  dtype: DType | undefined,
+  mapLocation: MapLocation | undefined,
+): (tensor: AnyTensor) => AnyTensor {
   const { relocate } = planCompaction((visit, keepWhole) => {
     for (const [, value] of walk(root)) {
       if (value instanceof Storage) keepWhole(value);
@@ -65,7 +69,9 @@ export function retyper(root: PyValue, dtype: DType | undefined, mapLocation: Ma
     }
     if (!casts) {
       const storage = located(tensor.storage);
-      return storage === tensor.storage ? tensor : over(tensor, { storage, storageOffset: tensor.storageOffset }, tensor.dtype);
+      return storage === tensor.storage
+        ? tensor
+        : over(tensor, { storage, storageOffset: tensor.storageOffset }, tensor.dtype);
     }
     // Of a storage that is not cast whole `save` cuts off what is not used; here it must be done before.
     const { storage, storageOffset } = relocate(tensor);
@@ -75,7 +81,10 @@ export function retyper(root: PyValue, dtype: DType | undefined, mapLocation: Ma
   /** Attributes and gradient go along as they are. */
   function over(tensor: Tensor, { storage, storageOffset }: Place, type: DType, stride = tensor.stride): Tensor {
     const { shape, requiresGrad } = tensor;
-    const plain = tensor instanceof QuantizedTensor ? new QuantizedTensor(storage, type, shape, stride, storageOffset, quantizer(tensor.quantizer), requiresGrad) : new Tensor(storage, type, shape, stride, storageOffset, requiresGrad);
+    const plain =
+      tensor instanceof QuantizedTensor
+        ? new QuantizedTensor(storage, type, shape, stride, storageOffset, quantizer(tensor.quantizer), requiresGrad)
+        : new Tensor(storage, type, shape, stride, storageOffset, requiresGrad);
     plain.conj = tensor.conj;
     plain.neg = tensor.neg;
     const made = tensor instanceof Parameter ? new Parameter(plain, requiresGrad) : plain;
@@ -86,17 +95,40 @@ export function retyper(root: PyValue, dtype: DType | undefined, mapLocation: Ma
   }
 
   function quantizer(of: Quantizer): Quantizer {
-    return 'scale' in of ? of : { ...of, scales: over(of.scales, { ...of.scales, storage: located(of.scales.storage) }, of.scales.dtype), zeroPoints: over(of.zeroPoints, { ...of.zeroPoints, storage: located(of.zeroPoints.storage) }, of.zeroPoints.dtype) };
+    return 'scale' in of
+      ? of
+      : {
+          ...of,
+          scales: over(of.scales, { ...of.scales, storage: located(of.scales.storage) }, of.scales.dtype),
+          zeroPoints: over(
+            of.zeroPoints,
+            { ...of.zeroPoints, storage: located(of.zeroPoints.storage) },
+            of.zeroPoints.dtype,
+          ),
+        };
   }
 
   return (tensor) => {
     if (tensor instanceof SparseTensor) {
-      const components = Object.fromEntries(Object.entries(tensor.components).map(([name, part]) => [name, retyped(part as Tensor)])) as unknown as SparseComponents;
-      return new SparseTensor(tensor.layout, components, tensor.shape, { isCoalesced: tensor.isCoalesced, requiresGrad: tensor.requiresGrad });
+      const components = Object.fromEntries(
+        Object.entries(tensor.components).map(([name, part]) => [name, retyped(part as Tensor)]),
+      ) as unknown as SparseComponents;
+      return new SparseTensor(tensor.layout, components, tensor.shape, {
+        isCoalesced: tensor.isCoalesced,
+        requiresGrad: tensor.requiresGrad,
+      });
     }
     if (tensor instanceof NestedTensor) {
       const { buffer, sizes, strides, storageOffsets } = tensor.components;
-      return new NestedTensor({ buffer: retyped(buffer), sizes: retyped(sizes), strides: retyped(strides), storageOffsets: retyped(storageOffsets) }, tensor.requiresGrad);
+      return new NestedTensor(
+        {
+          buffer: retyped(buffer),
+          sizes: retyped(sizes),
+          strides: retyped(strides),
+          storageOffsets: retyped(storageOffsets),
+        },
+        tensor.requiresGrad,
+      );
     }
     return retyped(tensor);
   };
@@ -120,8 +152,10 @@ function mixedStorages(root: PyValue): Set<Storage> {
 
 /** The dense tensors that a value is made of; none where it is no tensor. */
 export function denseParts(value: unknown): Tensor[] {
-  if (value instanceof SparseTensor || value instanceof NestedTensor) return Object.values(value.components) as Tensor[];
+  if (value instanceof SparseTensor || value instanceof NestedTensor)
+    return Object.values(value.components) as Tensor[];
   if (!(value instanceof Tensor)) return [];
-  if (value instanceof QuantizedTensor && value.scales && value.zeroPoints) return [value, value.scales, value.zeroPoints];
+  if (value instanceof QuantizedTensor && value.scales && value.zeroPoints)
+    return [value, value.scales, value.zeroPoints];
   return value.grad ? [value, value.grad] : [value];
 }

@@ -6,7 +6,17 @@
  */
 import { getPickled, type Picklable, pickledForm } from '../pickle/classes';
 import { isFloatKey, isFloatSlot, moveNotes, noteFloat } from '../pickle/notes';
-import { Counter, DefaultDict, FrozenSet, NdArray, OrderedDict, PyObject, type PyValue, Size, Tuple } from '../pickle/values';
+import {
+  Counter,
+  DefaultDict,
+  FrozenSet,
+  NdArray,
+  OrderedDict,
+  PyObject,
+  type PyValue,
+  Size,
+  Tuple,
+} from '../pickle/values';
 import { originOf, rememberOrigin } from '../provenance';
 import { Storage } from '../tensor/storage';
 import { type AnyTensor, isTensor, joinPath } from '../walk';
@@ -35,9 +45,12 @@ export function rewrite(root: PyValue, { drops, replace }: Rewriting): PyValue {
   /** An empty copy, to be filled later; the value itself where it holds nothing that could change. */
   function shell(value: object, path: string): object {
     if (value instanceof Storage || value instanceof NdArray || value instanceof Uint8Array) return value;
-    if (value instanceof Map) return later(emptyLike(value), (made) => fillMap(value as Map<PyValue, PyValue>, made, path));
+    if (value instanceof Map)
+      return later(emptyLike(value), (made) => fillMap(value as Map<PyValue, PyValue>, made, path));
     if (Array.isArray(value)) {
-      return later(value instanceof Size ? new Size() : value instanceof Tuple ? new Tuple() : [], (made) => fillList(value as PyValue[], made as PyValue[], path));
+      return later(value instanceof Size ? new Size() : value instanceof Tuple ? new Tuple() : [], (made) =>
+        fillList(value as PyValue[], made as PyValue[], path),
+      );
     }
     if (value instanceof Set) {
       return later(value instanceof FrozenSet ? new FrozenSet<PyValue>() : new Set<PyValue>(), (made) => {
@@ -45,9 +58,14 @@ export function rewrite(root: PyValue, { drops, replace }: Rewriting): PyValue {
         moveNotes(value, made);
       });
     }
-    const pickled = value instanceof PyObject ? value : (value as Picklable)[getPickled]?.call(value, pickledForm(value)) ?? pickledForm(value);
+    const pickled =
+      value instanceof PyObject
+        ? value
+        : ((value as Picklable)[getPickled]?.call(value, pickledForm(value)) ?? pickledForm(value));
     if (!pickled) return value;
-    return later(new PyObject(pickled.callable, new Tuple(), pickled.construction), (made) => fillObject(pickled, made, path));
+    return later(new PyObject(pickled.callable, new Tuple(), pickled.construction), (made) =>
+      fillObject(pickled, made, path),
+    );
   }
 
   function later<T extends object>(made: T, fill: (made: T) => void): T {
@@ -73,7 +91,8 @@ export function rewrite(root: PyValue, { drops, replace }: Rewriting): PyValue {
       const at = joinPath(path, i);
       if (!drops(at)) to.push(copy(item, at));
       // The slots behind what is left out have other numbers now.
-      if (to.length <= i && !drops(at) && typeof item === 'number' && isFloatSlot(from, i, item)) noteFloat(to, to.length - 1, item);
+      if (to.length <= i && !drops(at) && typeof item === 'number' && isFloatSlot(from, i, item))
+        noteFloat(to, to.length - 1, item);
     }
     if (to.length === from.length) moveNotes(from, to);
   }
@@ -88,7 +107,8 @@ export function rewrite(root: PyValue, { drops, replace }: Rewriting): PyValue {
     if (from.base !== undefined) to.base = copy(from.base, path);
     // The state's own dicts add no step to the paths below them.
     const { state } = from;
-    if (state !== undefined && isSlots(state)) to.state = Tuple.from((state as PyValue[]).map((part) => copy(part, path)));
+    if (state !== undefined && isSlots(state))
+      to.state = Tuple.from((state as PyValue[]).map((part) => copy(part, path)));
     else if (state !== undefined) to.state = copy(state, state instanceof Map ? path : joinPath(path, '__state__'));
     if (from.listItems) {
       to.listItems = [];
@@ -113,7 +133,12 @@ export function rewrite(root: PyValue, { drops, replace }: Rewriting): PyValue {
 }
 
 function isSlots(state: PyValue): boolean {
-  return state instanceof Tuple && state.length === 2 && (state[0] === null || state[0] instanceof Map) && state[1] instanceof Map;
+  return (
+    state instanceof Tuple &&
+    state.length === 2 &&
+    (state[0] === null || state[0] instanceof Map) &&
+    state[1] instanceof Map
+  );
 }
 
 function emptyLike(map: Map<unknown, unknown>): Map<PyValue, PyValue> {
@@ -121,4 +146,3 @@ function emptyLike(map: Map<unknown, unknown>): Map<PyValue, PyValue> {
   if (map instanceof DefaultDict) return new DefaultDict();
   return map instanceof OrderedDict ? new OrderedDict() : new Map();
 }
-

@@ -18,7 +18,17 @@ export interface Root {
 }
 
 /** Under which training scripts keep a state dict, the likeliest first. */
-const STATE_DICT_KEYS = ['state_dict', 'model_state_dict', 'model_state', 'model', 'module', 'net', 'network', 'weights', 'params'];
+const STATE_DICT_KEYS = [
+  'state_dict',
+  'model_state_dict',
+  'model_state',
+  'model',
+  'module',
+  'net',
+  'network',
+  'weights',
+  'params',
+];
 /** Under which they keep averaged weights (timm, Ultralytics, BasicSR, imagen, torch_ema). */
 const AVERAGE_KEYS = ['ema_state_dict', 'state_dict_ema', 'model_ema', 'params_ema', 'ema_model', 'ema', 'shadow'];
 /** What holds tensors and is no model. */
@@ -27,16 +37,24 @@ const NO_MODEL = /optim|sched|scaler|rng|ema|callback|loop/i;
 const MAX_DEPTH = 8;
 
 /** Throws NOT_FOUND for a path that is not there. */
-export function rootOf(model: Model, options: { readonly root?: string | undefined; readonly useEma?: boolean | undefined }): Root {
+export function rootOf(
+  model: Model,
+  options: { readonly root?: string | undefined; readonly useEma?: boolean | undefined },
+): Root {
   const { root, useEma } = options;
   if (useEma && (root === undefined || root === 'auto')) {
     const averages = averagesOf(model.root);
     if (averages) return { ...stateDictIn(averages.value, averages.path), averages: true };
   }
-  if (root === undefined || root === '') return { path: '', value: model.root, whole: true, derived: false, averages: false };
+  if (root === undefined || root === '')
+    return { path: '', value: model.root, whole: true, derived: false, averages: false };
   if (root === 'auto') return stateDictIn(model.root, '');
   const value = model.get(root);
-  if (value === undefined) throw new CheckpointError('NOT_FOUND', `no "${root.slice(0, 500)}" in the checkpoint`, { path: model.name, hint: 'torch-checkpoint inspect lists the paths' });
+  if (value === undefined)
+    throw new CheckpointError('NOT_FOUND', `no "${root.slice(0, 500)}" in the checkpoint`, {
+      path: model.name,
+      hint: 'torch-checkpoint inspect lists the paths',
+    });
   if (isModule(value)) return { path: root, value: stateDict(value), whole: false, derived: true, averages: false };
   return { path: root, value, whole: false, derived: false, averages: false };
 }
@@ -74,6 +92,8 @@ function modelIn(map: Map<PyValue, PyValue>): [key: PyValue, value: PyValue] | u
     if (value !== undefined && holdsTensors(value)) return [key, value];
   }
   if ([...map.values()].some(isTensor)) return undefined;
-  const candidates = [...map].filter(([key, value]) => !(typeof key === 'string' && NO_MODEL.test(key)) && holdsTensors(value));
+  const candidates = [...map].filter(
+    ([key, value]) => !(typeof key === 'string' && NO_MODEL.test(key)) && holdsTensors(value),
+  );
   return candidates.length === 1 ? candidates[0] : undefined;
 }

@@ -6,12 +6,12 @@ import { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 import type { Tensor } from '../tensor/tensor';
 import { type Named, untie } from './aliases';
+import type { Part } from './check';
 import { denseEntries } from './choose';
 import { type Encoding, encodedBytes } from './elements';
 import { payloadOf } from './payload';
 import { indexText, shardNames, shardsOf } from './shards';
 import type { Plan, PlannedFile, Target } from './target';
-import type { Part } from './check';
 import { partsFile } from './write';
 
 /** The reference's names, in the order of its enumeration, by which it sorts. */
@@ -57,15 +57,21 @@ export const safetensorsTarget: Target = {
   readable: true,
   plan(choice, options) {
     const { dense, dropped } = denseEntries(choice, refusal);
-    const recordable = (name: string): boolean => name !== FORMAT && !options.metadata.has(name) && !choice.model.metadata.has(name);
+    const recordable = (name: string): boolean =>
+      name !== FORMAT && !options.metadata.has(name) && !choice.model.metadata.has(name);
     const { kept, aliases } = untie(dense, options.aliases ?? 'keep-first', recordable);
     const rows = kept.map((entry) => rowOf(entry, options.dtype));
     const metadata = new Map([...choice.model.metadata, ...options.metadata, [FORMAT, 'pt'] as const, ...aliases]);
     const { maxShardBytes, stem } = options;
     const shards = maxShardBytes === undefined ? [rows] : shardsOf(rows, maxShardBytes);
     const names = shardNames(stem, '.safetensors', shards.length);
-    const files = shards.map((shard, i): PlannedFile => partsFile(names[i], shardParts(shard, shards.length === 1 ? metadata : metadataOf(shard, metadata, aliases))));
-    const stored = shards.flatMap((shard, i) => shard.map(({ name, byteLength }) => ({ name, bytes: byteLength, file: names[i] })));
+    const files = shards.map(
+      (shard, i): PlannedFile =>
+        partsFile(names[i], shardParts(shard, shards.length === 1 ? metadata : metadataOf(shard, metadata, aliases))),
+    );
+    const stored = shards.flatMap((shard, i) =>
+      shard.map(({ name, byteLength }) => ({ name, bytes: byteLength, file: names[i] })),
+    );
     if (shards.length > 1) files.push(indexFile(`${stem}.safetensors.index.json`, stored));
     return { tensors: rows.length, aliases, dropped, files, stored } satisfies Plan;
   },
@@ -73,20 +79,30 @@ export const safetensorsTarget: Target = {
 
 function refusal({ dtype, shape }: Tensor): string | undefined {
   if (!RANKS.has(dtype)) return `safetensors has no dtype for ${dtype.name}`;
-  return dtype === DType.float4_e2m1fn_x2 && shape.length === 0 ? 'safetensors counts pairs of elements along a dimension' : undefined;
+  return dtype === DType.float4_e2m1fn_x2 && shape.length === 0
+    ? 'safetensors counts pairs of elements along a dimension'
+    : undefined;
 }
 
 function rowOf({ name, tensor }: Named<Tensor>, wanted: Encoding | undefined): Row {
   if (wanted === 'q8_0') throw new TypeError('q8_0 is a type of GGUF, which safetensors does not have');
   if (name === METADATA || !name.isWellFormed()) {
-    throw new CheckpointError('UNSAVABLE', `safetensors has no place for a tensor called ${JSON.stringify(name.slice(0, 500))}`, { hint: 'rename or exclude it' });
+    throw new CheckpointError(
+      'UNSAVABLE',
+      `safetensors has no place for a tensor called ${JSON.stringify(name.slice(0, 500))}`,
+      { hint: 'rename or exclude it' },
+    );
   }
   const dtype = wanted && tensor.dtype.isFloatingPoint ? wanted : tensor.dtype;
   return { name, nameBytes: Buffer.from(name), tensor, dtype, byteLength: encodedBytes(dtype, tensor.numel) };
 }
 
 /** In a shard stand only the aliases of its own tensors. */
-function metadataOf(shard: readonly Row[], metadata: ReadonlyMap<string, string>, aliases: ReadonlyMap<string, string>): Map<string, string> {
+function metadataOf(
+  shard: readonly Row[],
+  metadata: ReadonlyMap<string, string>,
+  aliases: ReadonlyMap<string, string>,
+): Map<string, string> {
   const names = new Set(shard.map(({ name }) => name));
   return new Map([...metadata].filter(([key, value]) => !aliases.has(key) || names.has(value)));
 }
@@ -95,31 +111,48 @@ function shardParts(shard: readonly Row[], metadata: ReadonlyMap<string, string>
   const rank = ({ dtype }: Row): number => RANKS.get(dtype) as number;
   const rows = [...shard].sort((a, b) => rank(b) - rank(a) || Buffer.compare(a.nameBytes, b.nameBytes));
   const header = headerBytes(rows, metadata);
-  return [{ payload: header, byteLength: header.length }, ...rows.map(({ tensor, dtype, byteLength }) => ({ payload: payloadOf(tensor, dtype), byteLength }))];
+  return [
+    { payload: header, byteLength: header.length },
+    ...rows.map(({ tensor, dtype, byteLength }) => ({ payload: payloadOf(tensor, dtype), byteLength })),
+  ];
 }
 
 function headerBytes(rows: readonly Row[], metadata: ReadonlyMap<string, string>): Buffer {
   const sorted = [...metadata].sort(([a], [b]) => (a < b ? -1 : 1));
   // Written by hand: an object would not keep the order of names that look like numbers.
-  const texts = [`${JSON.stringify(METADATA)}:{${sorted.map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`).join(',')}}`];
+  const texts = [
+    `${JSON.stringify(METADATA)}:{${sorted.map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`).join(',')}}`,
+  ];
   let start = 0;
   for (const { name, tensor, dtype, byteLength } of rows) {
-    const shape = dtype === DType.float4_e2m1fn_x2 ? tensor.shape.with(-1, (tensor.shape.at(-1) as number) * 2) : tensor.shape;
+    const shape =
+      dtype === DType.float4_e2m1fn_x2 ? tensor.shape.with(-1, (tensor.shape.at(-1) as number) * 2) : tensor.shape;
     const type = DTYPES[RANKS.get(dtype) as number]?.[1];
-    texts.push(`${JSON.stringify(name)}:{"dtype":"${type}","shape":[${shape.join()}],"data_offsets":[${start},${start + byteLength}]}`);
+    texts.push(
+      `${JSON.stringify(name)}:{"dtype":"${type}","shape":[${shape.join()}],"data_offsets":[${start},${start + byteLength}]}`,
+    );
     start += byteLength;
   }
   const json = Buffer.from(`{${texts.join(',')}}`);
   // Padded so that the tensors begin at a multiple of 8 bytes.
   const length = Math.ceil(json.length / 8) * 8;
-  if (length > MAX_HEADER_BYTES) throw new CheckpointError('UNSAVABLE', `the header would have ${length} bytes, safetensors allows ${MAX_HEADER_BYTES}`, { hint: 'split the model into shards' });
+  if (length > MAX_HEADER_BYTES)
+    throw new CheckpointError(
+      'UNSAVABLE',
+      `the header would have ${length} bytes, safetensors allows ${MAX_HEADER_BYTES}`,
+      { hint: 'split the model into shards' },
+    );
   const header = Buffer.alloc(8 + length, ' ');
   header.writeBigUInt64LE(BigInt(length), 0);
   json.copy(header, 8);
   return header;
 }
 
-export function indexFile(name: string, stored: Plan['stored'], facts: ReadonlyMap<string, unknown> = new Map()): PlannedFile {
+export function indexFile(
+  name: string,
+  stored: Plan['stored'],
+  facts: ReadonlyMap<string, unknown> = new Map(),
+): PlannedFile {
   const payload = Buffer.from(indexText(stored, facts));
   return partsFile(name, [{ payload, byteLength: payload.length }]);
 }

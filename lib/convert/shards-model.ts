@@ -19,33 +19,45 @@ export interface ShardIndex {
 
 /** The index of the model in a directory; undefined where there is none. Throws NOT_FOUND where several are. */
 export function shardIndexIn(directory: string): string | undefined {
-  const found = readdirSync(directory).filter((name) => name.endsWith('.index.json')).sort();
+  const found = readdirSync(directory)
+    .filter((name) => name.endsWith('.index.json'))
+    .sort();
   // The same model in both forms: the newer one.
-  const names = found.some((name) => name.endsWith('.safetensors.index.json')) ? found.filter((name) => name.endsWith('.safetensors.index.json')) : found;
-  if (names.length > 1) throw new CheckpointError('NOT_FOUND', `${names.length} models are in the directory: ${names.join(', ')}`, { path: directory, hint: 'name one of the .index.json files' });
+  const names = found.some((name) => name.endsWith('.safetensors.index.json'))
+    ? found.filter((name) => name.endsWith('.safetensors.index.json'))
+    : found;
+  if (names.length > 1)
+    throw new CheckpointError('NOT_FOUND', `${names.length} models are in the directory: ${names.join(', ')}`, {
+      path: directory,
+      hint: 'name one of the .index.json files',
+    });
   return names[0] === undefined ? undefined : join(directory, names[0]);
 }
 
 /** Throws NOT_A_CHECKPOINT for something else than an index, and for one that leads out of its directory. */
 export function readShardIndex(path: string): ShardIndex {
-  const bad = (what: string, cause?: unknown): CheckpointError => new CheckpointError('NOT_A_CHECKPOINT', `the index of the shards ${what}`, { path, cause });
+  const bad = (what: string, cause?: unknown): CheckpointError =>
+    new CheckpointError('NOT_A_CHECKPOINT', `the index of the shards ${what}`, { path, cause });
   let value: unknown;
   try {
     if (statSync(path).size > MAX_INDEX_BYTES) throw bad(`is longer than ${MAX_INDEX_BYTES} bytes`);
     value = JSON.parse(readFileSync(path, 'utf8'));
   } catch (error) {
     if (error instanceof CheckpointError) throw error;
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw new CheckpointError('NOT_FOUND', 'no such file', { path, cause: error });
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT')
+      throw new CheckpointError('NOT_FOUND', 'no such file', { path, cause: error });
     throw bad(`cannot be read: ${(error as Error).message}`, error);
   }
   const { weight_map: map, metadata } = (value ?? {}) as Record<string, unknown>;
   if (typeof map !== 'object' || map === null || Array.isArray(map)) throw bad('has no "weight_map"');
   const weightMap = new Map<string, string>();
   for (const [name, file] of Object.entries(map)) {
-    if (typeof file !== 'string' || file === '' || file !== basename(file) || file === '..' || file.includes('\\')) throw bad(`names no file beside it for "${name.slice(0, 200)}"`);
+    if (typeof file !== 'string' || file === '' || file !== basename(file) || file === '..' || file.includes('\\'))
+      throw bad(`names no file beside it for "${name.slice(0, 200)}"`);
     weightMap.set(name, file);
   }
-  const facts = typeof metadata === 'object' && metadata !== null && !Array.isArray(metadata) ? Object.entries(metadata) : [];
+  const facts =
+    typeof metadata === 'object' && metadata !== null && !Array.isArray(metadata) ? Object.entries(metadata) : [];
   return { path, metadata: new Map(facts), weightMap, files: [...new Set(weightMap.values())].sort() };
 }
 
@@ -84,10 +96,19 @@ export function storedNames(model: Model): string[] {
 export function checkShard(index: ShardIndex, file: string, names: readonly string[]): void {
   const present = new Set(names);
   for (const [name, place] of index.weightMap) {
-    if (place === file && !present.has(name)) throw new CheckpointError('NOT_FOUND', `"${name}" is not in "${file}", where the index has it`, { path: index.path, hint: 'download the shards again' });
+    if (place === file && !present.has(name))
+      throw new CheckpointError('NOT_FOUND', `"${name}" is not in "${file}", where the index has it`, {
+        path: index.path,
+        hint: 'download the shards again',
+      });
   }
   for (const name of present) {
     const place = index.weightMap.get(name);
-    if (place !== file) throw new CheckpointError('NOT_FOUND', `"${name}" is in "${file}", and the index has it ${place === undefined ? 'nowhere' : `in "${place}"`}`, { path: index.path, hint: 'download the index again' });
+    if (place !== file)
+      throw new CheckpointError(
+        'NOT_FOUND',
+        `"${name}" is in "${file}", and the index has it ${place === undefined ? 'nowhere' : `in "${place}"`}`,
+        { path: index.path, hint: 'download the index again' },
+      );
   }
 }

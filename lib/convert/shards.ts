@@ -33,7 +33,10 @@ export function shardNames(stem: string, extension: string, count: number): (str
 /** The index as Python writes it: `json.dumps(index, indent=2, sort_keys=True)` and a line end. */
 export function indexText(stored: Plan['stored'], facts: ReadonlyMap<string, unknown>): string {
   const total = stored.reduce((sum, { bytes }) => sum + bytes, 0);
-  const metadata = [...new Map([...facts, ['total_size', total] as const])].map(([key, value]): [string, string] => [key, JSON.stringify(value)]);
+  const metadata = [...new Map([...facts, ['total_size', total] as const])].map(([key, value]): [string, string] => [
+    key,
+    JSON.stringify(value),
+  ]);
   const map = stored.map(({ name, file }): [string, string] => [name, quoted(file ?? '')]);
   return `{\n  "metadata": ${object(metadata)},\n  "weight_map": ${object(map)}\n}\n`;
 }
@@ -51,5 +54,8 @@ function compareCodePoints(a: string, b: string): number {
 
 /** ASCII only, as json.dumps writes it. */
 function quoted(text: string): string {
-  return JSON.stringify(text).replace(/[\u007f-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  return JSON.stringify(text).replace(
+    /[\u007f-\uffff]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }

@@ -3,9 +3,20 @@
  * object with one telling key: `dict` (pairs), `list`, `tuple`, `float` (where JSON would show an int), `tensor`, `object`.
  * Containers have an `id`, and are `{ "ref": id }` wherever they are met again.
  */
-import { isFloatKey, isFloatSlot } from '../pickle/notes';
+
 import { getPickled, type Picklable, pickledForm } from '../pickle/classes';
-import { FrozenSet, NdArray, OrderedDict, PyGlobal, PyObject, type PyValue, Size, Tuple, typeName } from '../pickle/values';
+import { isFloatKey, isFloatSlot } from '../pickle/notes';
+import {
+  FrozenSet,
+  NdArray,
+  OrderedDict,
+  PyGlobal,
+  PyObject,
+  type PyValue,
+  Size,
+  Tuple,
+  typeName,
+} from '../pickle/values';
 import { repr } from '../repr';
 import { NestedTensor } from '../tensor/nested';
 import { QuantizedTensor } from '../tensor/quantized';
@@ -43,7 +54,9 @@ class Describer {
       case 'bigint':
         return { int: String(value) };
       case 'number':
-        return isFloat || !Number.isFinite(value) || Object.is(value, -0) ? { float: Object.is(value, -0) ? '-0' : Number.isFinite(value) ? value : String(value) } : value;
+        return isFloat || !Number.isFinite(value) || Object.is(value, -0)
+          ? { float: Object.is(value, -0) ? '-0' : Number.isFinite(value) ? value : String(value) }
+          : value;
       case 'boolean':
         return value;
     }
@@ -61,8 +74,16 @@ class Describer {
     if (value instanceof Storage) return { storage: this.#storage(value) };
     if (value instanceof Tensor) return this.#tensor(value);
     if (value instanceof SparseTensor || value instanceof NestedTensor) {
-      const components = Object.entries(value.components).map(([name, part]): [string, Json] => [name, this.#tensor(part as Tensor)]);
-      return { tensor: value.dtype.name, layout: value.layout.name, ...(value instanceof SparseTensor ? { shape: [...value.shape] } : {}), components: Object.fromEntries(components) };
+      const components = Object.entries(value.components).map(([name, part]): [string, Json] => [
+        name,
+        this.#tensor(part as Tensor),
+      ]);
+      return {
+        tensor: value.dtype.name,
+        layout: value.layout.name,
+        ...(value instanceof SparseTensor ? { shape: [...value.shape] } : {}),
+        components: Object.fromEntries(components),
+      };
     }
     if (value instanceof Uint8Array) return { bytes: value.byteLength };
     if (value instanceof NdArray && !value.objects) return { ndarray: value.dtype, shape: [...value.shape] };
@@ -83,7 +104,10 @@ class Describer {
       this.#later(() => this.#fill(from, items));
       return { id, [value instanceof NdArray ? 'ndarray' : value instanceof FrozenSet ? 'frozenset' : 'set']: items };
     }
-    const pickled = value instanceof PyObject ? value : ((value as Picklable)[getPickled]?.call(value, pickledForm(value)) ?? pickledForm(value));
+    const pickled =
+      value instanceof PyObject
+        ? value
+        : ((value as Picklable)[getPickled]?.call(value, pickledForm(value)) ?? pickledForm(value));
     return pickled ? this.#object(pickled, id) : { id, [typeName(value)]: repr(value).slice(0, MAX_TEXT) };
   }
 
@@ -92,21 +116,32 @@ class Describer {
     this.#later(() => {
       for (const [key, item] of map) {
         const isFloat = typeof key === 'number' && isFloatKey(map, key);
-        pairs.push([this.#value(key, isFloat), this.#value(item, typeof item === 'number' && isFloatSlot(map, key, item))]);
+        pairs.push([
+          this.#value(key, isFloat),
+          this.#value(item, typeof item === 'number' && isFloatSlot(map, key, item)),
+        ]);
       }
     });
-    const attributes = map instanceof OrderedDict && map.attributes ? { attributes: this.#map(map.attributes as Map<PyValue, PyValue>, 0) } : {};
+    const attributes =
+      map instanceof OrderedDict && map.attributes
+        ? { attributes: this.#map(map.attributes as Map<PyValue, PyValue>, 0) }
+        : {};
     return { id, [map.constructor === Map ? 'dict' : typeName(map)]: pairs, ...attributes };
   }
 
   #object(object: PyObject, id: number): Json {
-    const json: { [key: string]: Json } = { id, object: object.callable instanceof PyGlobal ? object.global : this.#value(object.callable), by: object.construction };
+    const json: { [key: string]: Json } = {
+      id,
+      object: object.callable instanceof PyGlobal ? object.global : this.#value(object.callable),
+      by: object.construction,
+    };
     this.#later(() => {
       if (object.args.length > 0) json['args'] = this.#value(object.args as PyValue);
       if (object.kwargs?.size) json['kwargs'] = this.#value(object.kwargs);
       if (object.state !== undefined) json['state'] = this.#value(object.state);
       if (object.listItems) json['items'] = this.#value(object.listItems);
-      if (object.dictItems) json['pairs'] = object.dictItems.map(([key, item]) => [this.#value(key), this.#value(item)]);
+      if (object.dictItems)
+        json['pairs'] = object.dictItems.map(([key, item]) => [this.#value(key), this.#value(item)]);
     });
     return json;
   }
@@ -116,12 +151,19 @@ class Describer {
   }
 
   #fill(from: readonly PyValue[], to: Json[]): void {
-    for (const [i, item] of from.entries()) to.push(this.#value(item, typeof item === 'number' && isFloatSlot(from as object, i, item)));
+    for (const [i, item] of from.entries())
+      to.push(this.#value(item, typeof item === 'number' && isFloatSlot(from as object, i, item)));
   }
 
   #tensor(tensor: Tensor): Json {
     const { dtype, shape, stride, storageOffset, storage, requiresGrad } = tensor;
-    const json: { [key: string]: Json } = { tensor: dtype.name, shape: [...shape], stride: [...stride], storageOffset, storage: this.#storage(storage) };
+    const json: { [key: string]: Json } = {
+      tensor: dtype.name,
+      shape: [...shape],
+      stride: [...stride],
+      storageOffset,
+      storage: this.#storage(storage),
+    };
     if (requiresGrad) json['requiresGrad'] = true;
     if (tensor instanceof Parameter) json['parameter'] = true;
     if (tensor.conj) json['conj'] = true;

@@ -1,6 +1,6 @@
 /** Places in a graph of Python values that hold something: found by path, and changed where they are. */
 import { isFloatKey, isFloatSlot, noteFloat } from '../pickle/notes';
-import { NdArray, OrderedDict, PyObject, type PyValue, Tuple, pyFloat, pyInt } from '../pickle/values';
+import { NdArray, OrderedDict, PyObject, type PyValue, pyFloat, pyInt, Tuple } from '../pickle/values';
 import { childrenOf, joinPath } from '../walk';
 
 export interface Slot {
@@ -29,7 +29,8 @@ export function slotsAt(root: PyValue, path: string): Slot[] {
       // Below the root a key stands behind a dot, and so does the rest of the path.
       const step = at === '' || segment.startsWith('[') ? segment : `.${segment}`;
       if (step === rest) return [slot];
-      if (step !== '' && rest.startsWith(step) && /^[.[]/.test(rest.slice(step.length))) stack.push({ value: item, at: slot.path, rest: rest.slice(step.length) });
+      if (step !== '' && rest.startsWith(step) && /^[.[]/.test(rest.slice(step.length)))
+        stack.push({ value: item, at: slot.path, rest: rest.slice(step.length) });
       else if (slot.rename && step.startsWith(`${rest}.`)) prefixed.push(slot);
     }
   }
@@ -45,22 +46,35 @@ interface Found {
 
 function slotsOf(value: PyValue, at: string): Found[] {
   if (value instanceof Map) {
-    const attributes = value instanceof OrderedDict && value.attributes ? mapSlots(value.attributes as Map<PyValue, PyValue>, at) : [];
+    const attributes =
+      value instanceof OrderedDict && value.attributes ? mapSlots(value.attributes as Map<PyValue, PyValue>, at) : [];
     return [...mapSlots(value as Map<PyValue, PyValue>, at), ...attributes];
   }
   if (Array.isArray(value)) return listSlots(value as PyValue[], at);
   if (value instanceof PyObject) return objectSlots(value, at);
   if (value instanceof NdArray || typeof value !== 'object' || value === null) return [];
   // What cannot be changed itself may still hold what can.
-  return (childrenOf(value) ?? []).map(([key, item, isFloat]) => found(at, key, item, isFloat, { set: unchangeable, delete: unchangeable, rename: undefined, hasKey: () => false }));
+  return (childrenOf(value) ?? []).map(([key, item, isFloat]) =>
+    found(at, key, item, isFloat, { set: unchangeable, delete: unchangeable, rename: undefined, hasKey: () => false }),
+  );
 }
 
 function unchangeable(): never {
   throw new TypeError('this value has no place that could be edited');
 }
 
-function found(parent: string, key: PyValue, item: PyValue, isFloat: boolean | undefined, actions: Omit<Slot, 'parent' | 'path'>): Found {
-  return { slot: { parent, path: joinPath(parent, key, isFloat), ...actions }, segment: joinPath('', key, isFloat), item };
+function found(
+  parent: string,
+  key: PyValue,
+  item: PyValue,
+  isFloat: boolean | undefined,
+  actions: Omit<Slot, 'parent' | 'path'>,
+): Found {
+  return {
+    slot: { parent, path: joinPath(parent, key, isFloat), ...actions },
+    segment: joinPath('', key, isFloat),
+    item,
+  };
 }
 
 function mapSlots(map: Map<PyValue, PyValue>, at: string): Found[] {
@@ -100,7 +114,8 @@ function listSlots(list: PyValue[], at: string): Found[] {
 /** The items behind it move up, and what is remembered of their numbers goes by position: so it is written out. */
 function removeItem(list: PyValue[], index: number): void {
   for (const [i, item] of list.entries()) {
-    if (i > index && typeof item === 'number' && Number.isInteger(item)) list[i] = isFloatSlot(list, i, item) ? pyFloat(item) : pyInt(item);
+    if (i > index && typeof item === 'number' && Number.isInteger(item))
+      list[i] = isFloatSlot(list, i, item) ? pyFloat(item) : pyInt(item);
   }
   list.splice(index, 1);
 }
@@ -123,6 +138,12 @@ function objectSlots(object: PyObject, at: string): Found[] {
       }),
     );
   }
-  if (object.args.length > 0) slots.push(...listSlots(object.args as PyValue[], joinPath(at, '__args__')).map((one) => ({ ...one, segment: `__args__${one.segment}` })));
+  if (object.args.length > 0)
+    slots.push(
+      ...listSlots(object.args as PyValue[], joinPath(at, '__args__')).map((one) => ({
+        ...one,
+        segment: `__args__${one.segment}`,
+      })),
+    );
   return slots;
 }

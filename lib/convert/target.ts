@@ -1,12 +1,14 @@
 /** What a target is: it looks at the tensors that were chosen, decides everything about its files, and then writes them. */
-import type { SinkCounts } from '../sink/record-sink';
-import type { OnProgress } from '../source/progress';
+
 import type { MapLocation } from '../location';
 import type { SaveTarget } from '../save';
-import type { Encoding } from './elements';
+import type { SinkCounts } from '../sink/record-sink';
+import type { OnProgress } from '../source/progress';
 import type { AliasPolicy } from './aliases';
 import type { Choice } from './choose';
+import type { Encoding } from './elements';
 
+/** The formats that `convert` writes. */
 export type TargetName = 'safetensors' | 'pt' | 'npz' | 'npy' | 'gguf' | 'skeleton';
 
 /** Something of the input that the output does not hold. */

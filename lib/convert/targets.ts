@@ -6,7 +6,14 @@ import { safetensorsTarget } from './safetensors-target';
 import { skeletonTarget } from './skeleton-target';
 import type { Target, TargetName } from './target';
 
-export const TARGETS: readonly Target[] = [safetensorsTarget, pytorchTarget, npzTarget, npyTarget, ggufTarget, skeletonTarget];
+export const TARGETS: readonly Target[] = [
+  safetensorsTarget,
+  pytorchTarget,
+  npzTarget,
+  npyTarget,
+  ggufTarget,
+  skeletonTarget,
+];
 
 /** The target called `name`. Throws TypeError for another word. */
 export function targetNamed(name: string): Target {

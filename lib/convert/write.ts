@@ -13,7 +13,9 @@ import type { PlannedFile, WriteOptions } from './target';
 /** A file of these parts, written when asked; its size is known now. */
 export function partsFile(name: string | undefined, parts: readonly Part[]): PlannedFile {
   const bytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
-  const records = parts.map(({ payload, byteLength }): SinkRecord => ({ header: NOTHING, payload, byteLength, descriptor: 0 }));
+  const records = parts.map(
+    ({ payload, byteLength }): SinkRecord => ({ header: NOTHING, payload, byteLength, descriptor: 0 }),
+  );
   return {
     name,
     bytes,
@@ -24,12 +26,19 @@ export function partsFile(name: string | undefined, parts: readonly Part[]): Pla
 
 const NOTHING = new Uint8Array(0);
 
-export async function writeRecords(records: readonly SinkRecord[], totalBytes: number, output: SaveTarget, options: WriteOptions): Promise<SinkCounts> {
+export async function writeRecords(
+  records: readonly SinkRecord[],
+  totalBytes: number,
+  output: SaveTarget,
+  options: WriteOptions,
+): Promise<SinkCounts> {
   const { fsync, signal, onProgress } = options;
   signal?.throwIfAborted();
   const path = outputPath(output);
   const sink: RecordSink & { abort(error?: unknown): Promise<void> } =
-    path === undefined ? new StreamSink(streamOutput(output, fsync), { totalBytes, crc32: false, signal, onProgress }) : new FileSink(path, { totalBytes, crc32: false, fsync, signal, onProgress });
+    path === undefined
+      ? new StreamSink(streamOutput(output, fsync), { totalBytes, crc32: false, signal, onProgress })
+      : new FileSink(path, { totalBytes, crc32: false, fsync, signal, onProgress });
   try {
     await sink.write(records);
     await sink.commit();
@@ -44,13 +53,15 @@ export async function writeRecords(records: readonly SinkRecord[], totalBytes: n
 export function outputPath(output: unknown): string | undefined {
   if (typeof output === 'string') return output.startsWith('file:') ? fileURLToPath(output) : output;
   if (!(output instanceof URL)) return undefined;
-  if (output.protocol !== 'file:') throw new TypeError(`cannot write to a ${output.protocol} URL; write to a file or stream`);
+  if (output.protocol !== 'file:')
+    throw new TypeError(`cannot write to a ${output.protocol} URL; write to a file or stream`);
   return fileURLToPath(output);
 }
 
 function streamOutput(output: SaveTarget, fsync: boolean) {
   if (output instanceof Writable) return nodeOutput(output);
-  if (typeof output !== 'object' || output === null) throw new TypeError('an output is a path, URL, FileHandle, Writable or WritableStream');
+  if (typeof output !== 'object' || output === null)
+    throw new TypeError('an output is a path, URL, FileHandle, Writable or WritableStream');
   if ('getWriter' in output) return webOutput(output);
   if ('fd' in output && 'datasync' in output) return handleOutput(output as FileHandle, fsync);
   throw new TypeError('an output is a path, URL, FileHandle, Writable or WritableStream');
@@ -60,5 +71,8 @@ function streamOutput(output: SaveTarget, fsync: boolean) {
 export function asOutputError(error: unknown, path: string | undefined): unknown {
   if (!(error instanceof CheckpointError) || path === undefined || error.path !== path) return error;
   if (error.code !== 'NOT_FOUND' && error.code !== 'ACCESS_DENIED' && error.code !== 'IO') return error;
-  return new CheckpointError('WRITE_FAILED', error.message, { hint: error.code === 'NOT_FOUND' ? 'make its directory first' : undefined, cause: error });
+  return new CheckpointError('WRITE_FAILED', error.message, {
+    hint: error.code === 'NOT_FOUND' ? 'make its directory first' : undefined,
+    cause: error,
+  });
 }

@@ -130,6 +130,7 @@ export class Pickler {
         if (child) {
           const steps = this.#save(child);
           if (steps) stack.push({ steps, child });
+          child = undefined;
         }
         const top = stack.at(-1);
         if (!top) return;
@@ -148,8 +149,10 @@ export class Pickler {
 
   #path(last: Child): string {
     let path = '';
+    // The state of an object is no step of its own.
     for (const { child } of [...this.#stack, { child: last }])
-      if (child[2] !== '' && !child[3]) path = joinPath(path, child[2]);
+      if (child[2] !== '' && !child[3] && !(child[1] instanceof PyObject && child[2] === 'state'))
+        path = joinPath(path, child[2]);
     return path;
   }
 

@@ -146,26 +146,17 @@ class FileWindow {
     const file = this.#file;
     if (!windowsPossible(file, this.#pageAligned)) return null;
     file.demandWhole(this.byteOffset + this.#byteLength);
-    try {
-      return native({ path: file.name, byteOffset: this.byteOffset }, (addon) =>
-        addon.fileWindow(file.file, this.byteOffset, this.#byteLength),
-      );
-    } catch (error) {
-      if (this.#pageAligned || !(error instanceof RangeError)) throw error;
-      unalignedWindows = false;
-      return null;
-    }
+    return native({ path: file.name, byteOffset: this.byteOffset }, (addon) =>
+      addon.fileWindow(file.file, this.byteOffset, this.#byteLength),
+    );
   }
 }
 
-/** Whether the addon gives windows that begin inside a page; it says so when first asked for one. */
-let unalignedWindows = true;
-
-/** An overlay lies over whole pages, so that only page-aligned windows can be one. */
+/** An external buffer may begin at any byte; an overlay lies over whole pages, so that only aligned windows can be one. */
 function windowsPossible(file: LocalFile, pageAligned: boolean): boolean {
   const { externalBuffers, overlay } = host();
   if (!file.info.mapped) return false;
-  return pageAligned ? externalBuffers || overlay : externalBuffers && unalignedWindows;
+  return externalBuffers || (overlay && pageAligned);
 }
 
 /** A run of a local file, as the bytes of a storage. */

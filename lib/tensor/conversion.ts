@@ -7,6 +7,7 @@ import type { Elements, NestedArray } from './creation';
 import { castElements, elementAccess, type Scalar } from './elements';
 import { contiguousSpan, ElementReader, freshBytes, gather, gatherBlocks, type Source, tooLarge } from './gather';
 import { isContiguous, listOf, numelOf } from './geometry';
+import { miniFloat } from './minifloat';
 import { MemoryBytes, MetaBytes } from './storage';
 
 function arrayType(dtype: DType): NonNullable<DType['array']> {
@@ -143,10 +144,40 @@ export function castTo(source: Source, dtype: DType): Elements {
     };
   }
   const target = freshBytes(byteLength);
-  for (const { start, numel, bytes } of gatherBlocks(source)) {
-    castElements(source.dtype, bytes, dtype, target.subarray(start * dtype.itemsize), numel);
+  if (!castNarrow(source, dtype, target)) {
+    for (const { start, numel, bytes } of gatherBlocks(source)) {
+      castElements(source.dtype, bytes, dtype, target.subarray(start * dtype.itemsize), numel);
+    }
   }
   return { dtype, shape, bytes: new MemoryBytes(target) };
+}
+
+/** Casts to floats of 16 and 8 bits are native: everything goes through float32, as in PyTorch. False for other casts. */
+function castNarrow(source: Source, dtype: DType, target: Uint8Array): boolean {
+  const from = source.dtype.kernel;
+  const { kernel, itemsize } = dtype;
+  if (from === undefined || kernel === undefined || !miniFloat(dtype)) return false;
+  const isSingle = source.dtype === DType.float32;
+  if (isSingle && isContiguous(source.shape, source.stride) && !source.neg) {
+    const span = contiguousSpan(source);
+    if (target.length > 0) native({}, (addon) => addon.castFloat32(kernel, span, target));
+    return true;
+  }
+  let floats = new Float32Array(0);
+  for (const { start, numel, bytes } of gatherBlocks(source)) {
+    const part = target.subarray(start * itemsize, (start + numel) * itemsize);
+    if (isSingle) {
+      native({}, (addon) => addon.castFloat32(kernel, bytes, part));
+      continue;
+    }
+    if (floats.length < numel) floats = new Float32Array(numel);
+    const block = floats.subarray(0, numel);
+    native({}, (addon) => {
+      addon.toFloat32(from, bytes, block);
+      addon.castFloat32(kernel, block, part);
+    });
+  }
+  return true;
 }
 
 /** Both have the same shape. NaN equals nothing, -0 equals 0. */

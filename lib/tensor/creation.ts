@@ -1,7 +1,7 @@
 /** New elements: from typed arrays, from nested JavaScript arrays, and from one value. */
 import { DType } from '../dtype';
 import { Complex } from '../pickle/values';
-import { type Scalar, castElements, elementAccess } from './elements';
+import { castElements, elementAccess, type Scalar } from './elements';
 import { freshBytes } from './gather';
 import { listOf, numelOf } from './geometry';
 import { MemoryBytes, type StorageBytes } from './storage';

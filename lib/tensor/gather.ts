@@ -4,12 +4,12 @@
  * Files are read through native code here, so that one cut short is an error; only `asTypedArray` and `Storage.bytes`
  * hand out memory of a mapping.
  */
-import { type Span, native } from '../binding';
+import { native, type Span } from '../binding';
 import type { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 import { Complex } from '../pickle/values';
-import { type ElementAccess, type Scalar, elementAccess } from './elements';
-import { type Block, type Window, blocks, isContiguous, numelOf } from './geometry';
+import { type ElementAccess, elementAccess, type Scalar } from './elements';
+import { type Block, blocks, isContiguous, numelOf, type Window } from './geometry';
 import type { Storage } from './storage';
 
 /** A window with its bytes; `conj` and `neg` are PyTorch's lazy bits, to be applied to what is read. */
@@ -25,8 +25,8 @@ const BLOCK_ELEMENTS = 1 << 18;
 const SMALL_ELEMENTS = 64;
 /** From here on memory comes from native code, which knows huge pages. */
 const LARGE_BYTES = 1 << 20;
-/** What a strided window spans of a file that is not mapped is read whole up to here: scattered reads cost far more. */
-const COVERING_BYTES = 32 << 20;
+/** Strided elements of a file are gathered this many bytes at a time: what lies between them is read for each block. */
+const FILE_BLOCK_BYTES = 16 << 20;
 /** Single elements of a file are read in pages of this size. */
 const PAGE_BYTES = 4096;
 
@@ -94,24 +94,10 @@ function gatherBlock(span: Span, dtype: DType, block: Block, target: Uint8Array)
       from = advance(index, shape, stride, from);
     }
   } else {
-    const covered = coveringBytes(span, itemsize, block);
-    const from = covered ?? span;
-    const first = covered ? 0 : storageOffset;
     native({}, (addon) =>
-      addon.gather(from, itemsize, Float64Array.from(shape), Float64Array.from(stride), first, target),
+      addon.gather(span, itemsize, Float64Array.from(shape), Float64Array.from(stride), storageOffset, target),
     );
   }
-}
-
-/** From the first element to the last, in memory, where that beats reading them one by one. */
-function coveringBytes(span: Span, itemsize: number, { shape, stride, storageOffset }: Block): Uint8Array | undefined {
-  if (span instanceof Uint8Array) return undefined;
-  const last = shape.reduce((sum, size, d) => sum + (size - 1) * stride[d]!, 0);
-  const byteLength = (last + 1) * itemsize;
-  if (byteLength > COVERING_BYTES || native({}, (addon) => addon.fileInfo(span[0]).mapped)) return undefined;
-  const bytes = new Uint8Array(byteLength);
-  readSpan(span, storageOffset * itemsize, bytes);
-  return bytes;
 }
 
 /** The storage element after `from` in C order; `index` is moved along and wraps at the end. */
@@ -140,14 +126,59 @@ export interface GatheredBlock {
 export function* gatherBlocks(source: Source, flat?: boolean): Generator<GatheredBlock, void, undefined> {
   const span = source.storage.span();
   let scratch = new Uint8Array(0);
-  for (const block of blocks(source, BLOCK_ELEMENTS, flat)) {
-    const byteLength = block.numel * source.dtype.itemsize;
+  let piece = new Uint8Array(0);
+  const { itemsize } = source.dtype;
+  for (const { whole, parts } of runs(blocks(source, BLOCK_ELEMENTS, flat), runElements(source, span))) {
+    const byteLength = whole.numel * itemsize;
     if (scratch.length < byteLength) scratch = new Uint8Array(byteLength);
     const bytes = scratch.subarray(0, byteLength);
-    gatherBlock(span, source.dtype, block, bytes);
+    gatherBlock(span, source.dtype, whole, bytes);
     applyLazyBits(source, bytes);
-    yield { start: block.start, numel: block.numel, bytes };
+    if (parts.length === 1) {
+      yield { start: whole.start, numel: whole.numel, bytes };
+      continue;
+    }
+    // Pieces begin at the start of their buffer, also those of a run.
+    for (const { start, numel } of parts) {
+      if (piece.length < numel * itemsize) piece = new Uint8Array(numel * itemsize);
+      const part = piece.subarray(0, numel * itemsize);
+      part.set(bytes.subarray((start - whole.start) * itemsize, (start - whole.start + numel) * itemsize));
+      yield { start, numel, bytes: part };
+    }
   }
+}
+
+/** How many elements are gathered in one go. */
+function runElements({ dtype, shape, stride }: Source, span: Span): number {
+  return span instanceof Uint8Array || isContiguous(shape, stride) ? 0 : FILE_BLOCK_BYTES / dtype.itemsize;
+}
+
+/** Blocks that continue each other along their first dimension, joined up to `atOnce` elements. */
+function* runs(parts: Iterable<Block>, atOnce: number): Generator<{ whole: Block; parts: Block[] }> {
+  let whole: Block | undefined;
+  let members: Block[] = [];
+  for (const block of parts) {
+    if (whole && whole.numel + block.numel <= atOnce && continues(whole, block)) {
+      const [rows, ...rest] = whole.shape as [number, ...number[]];
+      whole = { ...whole, shape: [rows + block.shape[0]!, ...rest], numel: whole.numel + block.numel };
+      members.push(block);
+      continue;
+    }
+    if (whole) yield { whole, parts: members };
+    whole = block;
+    members = [block];
+  }
+  if (whole) yield { whole, parts: members };
+}
+
+function continues(before: Block, after: Block): boolean {
+  const { shape, stride, storageOffset } = before;
+  if (shape.length === 0 || shape.length !== after.shape.length) return false;
+  return (
+    after.storageOffset === storageOffset + shape[0]! * stride[0]! &&
+    stride.every((step, d) => after.stride[d] === step) &&
+    shape.every((size, d) => d === 0 || after.shape[d] === size)
+  );
 }
 
 /** A copy of all elements, contiguous in C order; lazy bits are applied. Throws ARRAY_TOO_LARGE. */

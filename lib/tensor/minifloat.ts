@@ -15,18 +15,19 @@ interface MiniFloat {
    * is NaN, and what is too large becomes the largest number, inf too (PyTorch 2.13; older ones made it NaN). `fnuz`: no inf and no -0, whose code is the one NaN. `scale`: an unsigned power of two, the last code NaN.
    */
   readonly codes: 'ieee' | 'fn' | 'fnuz' | 'scale';
-  /** The code a NaN is written as, without its sign. */
+  /** The code a NaN is written as, without its sign, and whether it has one. */
   readonly nan: number;
+  readonly nanSigned: boolean;
 }
 
 const FORMATS = new Map<DType, MiniFloat>([
-  [DType.float16, { exponentBits: 5, mantissaBits: 10, bias: 15, codes: 'ieee', nan: 0x7e00 }],
-  [DType.bfloat16, { exponentBits: 8, mantissaBits: 7, bias: 127, codes: 'ieee', nan: 0x7fc0 }],
-  [DType.float8_e4m3fn, { exponentBits: 4, mantissaBits: 3, bias: 7, codes: 'fn', nan: 0x7f }],
-  [DType.float8_e4m3fnuz, { exponentBits: 4, mantissaBits: 3, bias: 8, codes: 'fnuz', nan: 0x80 }],
-  [DType.float8_e5m2, { exponentBits: 5, mantissaBits: 2, bias: 15, codes: 'ieee', nan: 0x7f }],
-  [DType.float8_e5m2fnuz, { exponentBits: 5, mantissaBits: 2, bias: 16, codes: 'fnuz', nan: 0x80 }],
-  [DType.float8_e8m0fnu, { exponentBits: 8, mantissaBits: 0, bias: 127, codes: 'scale', nan: 0xff }],
+  [DType.float16, { exponentBits: 5, mantissaBits: 10, bias: 15, codes: 'ieee', nan: 0x7e00, nanSigned: true }],
+  [DType.bfloat16, { exponentBits: 8, mantissaBits: 7, bias: 127, codes: 'ieee', nan: 0x7fc0, nanSigned: false }],
+  [DType.float8_e4m3fn, { exponentBits: 4, mantissaBits: 3, bias: 7, codes: 'fn', nan: 0x7f, nanSigned: true }],
+  [DType.float8_e4m3fnuz, { exponentBits: 4, mantissaBits: 3, bias: 8, codes: 'fnuz', nan: 0x80, nanSigned: false }],
+  [DType.float8_e5m2, { exponentBits: 5, mantissaBits: 2, bias: 15, codes: 'ieee', nan: 0x7f, nanSigned: true }],
+  [DType.float8_e5m2fnuz, { exponentBits: 5, mantissaBits: 2, bias: 16, codes: 'fnuz', nan: 0x80, nanSigned: false }],
+  [DType.float8_e8m0fnu, { exponentBits: 8, mantissaBits: 0, bias: 127, codes: 'scale', nan: 0xff, nanSigned: false }],
 ]);
 
 /** From code to value and back; undefined for dtypes that are not of this kind. */
@@ -69,10 +70,10 @@ const floatBits = new DataView(new ArrayBuffer(4));
 
 /** `value` is a float32. Rounds to nearest, ties to even; what is too large becomes what the format has for it. */
 function encode(format: MiniFloat, value: number): number {
-  const { exponentBits, mantissaBits, bias, codes, nan } = format;
+  const { exponentBits, mantissaBits, bias, codes, nan, nanSigned } = format;
   if (codes === 'scale') return encodeScale(value, nan);
   const sign = value < 0 || Object.is(value, -0) ? 2 ** (exponentBits + mantissaBits) : 0;
-  if (Number.isNaN(value)) return codes === 'fnuz' ? nan : nan + nanSign(value, exponentBits + mantissaBits);
+  if (Number.isNaN(value)) return nanSigned ? nan + nanSign(value, exponentBits + mantissaBits) : nan;
   const inf = (2 ** exponentBits - 1) * 2 ** mantissaBits;
   const tooLarge = codes === 'ieee' ? inf + sign : codes === 'fn' ? nan - 1 + sign : nan;
   const magnitude = Math.abs(value);

@@ -3,7 +3,7 @@
  *
  * A storage knows where its bytes come from only through `StorageBytes`; the implementations stand in `source/`.
  */
-import { type Span, native } from '../binding';
+import { native, type Span } from '../binding';
 import type { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 

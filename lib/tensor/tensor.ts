@@ -3,13 +3,13 @@ import { inspect } from 'node:util';
 import { DType, type TypedArray } from '../dtype';
 import { CheckpointError } from '../errors';
 import { type Complex, Device, Layout, type PyGlobal, type PyValue, printer, safeInteger } from '../pickle/values';
-import { type Elements, type NestedArray, arangeElements, elementsOf, filled, fromNested, shapeOf } from './creation';
 import { arrayCopy, arrayView, castTo, equalValues, toFloat32, toNested } from './conversion';
+import { arangeElements, type Elements, elementsOf, filled, fromNested, type NestedArray, shapeOf } from './creation';
 import type { Scalar } from './elements';
-import { ElementReader, type Source, gather } from './gather';
+import { ElementReader, gather, type Source } from './gather';
 import {
-  type Dims,
   contiguousStride,
+  type Dims,
   dimsOf,
   expandStride,
   inferShape,
@@ -25,8 +25,8 @@ import {
 import { MemoryBytes, MetaBytes, Storage } from './storage';
 import { StreamBytes } from './stream-bytes';
 
-export { checkBounds } from './geometry';
 export type { NestedArray } from './creation';
+export { checkBounds } from './geometry';
 
 /** A strided window on a storage. */
 export class Tensor implements Source {

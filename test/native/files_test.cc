@@ -13,6 +13,7 @@
 #include "fault_guard.h"
 #include "file_sink.h"
 #include "source_span.h"
+#include "strided_read.h"
 
 using namespace torch_checkpoint;
 
@@ -162,7 +163,7 @@ TEST(LinksStayAndModesAreKept) {
 
 TEST(SinkWritesEverythingInOrder) {
   Folder folder;
-  const std::vector<uint8_t> from_file = check::RandomBytes((size_t{3} << 20) + 77, 8);
+  const std::vector<uint8_t> from_file = check::RandomBytes((size_t{9} << 20) + 77, 8);
   std::vector<uint8_t> memory = check::RandomBytes(300000, 9);
   std::memcpy(memory.data(), "PK\7\10\1\2\3\4", 8);
   WriteFile(folder / "source", from_file);
@@ -205,6 +206,60 @@ TEST(SinkWritesEverythingInOrder) {
   CHECK(!CheckBatch(wrong).ok());
   wrong.segments = {{7, 0, 0, 0}};
   CHECK(!CheckBatch(wrong).ok());
+}
+
+TEST(BytesWithoutAChecksumAreCopiedByTheKernel) {
+  Folder folder;
+  const std::vector<uint8_t> bytes = check::RandomBytes((size_t{2} << 20) + 5, 4);
+  WriteFile(folder / "source", bytes);
+  std::shared_ptr<MappedFile> file = MappedFile::OpenPath(folder / "source", IoMode::kMap).value();
+  std::shared_ptr<FileSink> sink = FileSink::Create(folder / "out", 0).value();
+  SinkBatch batch;
+  batch.arena = {bytes.data(), 9};
+  batch.sources = {{file.get(), {}}};
+  batch.segments = {{kSourceArena, 0, 9, 0}, {0, 1, bytes.size() - 1, 0}, {kSourceArena, 0, 9, 0}};
+  SinkReport report;
+  CHECK(sink->Append(batch, &report).ok() && sink->Commit(false).ok());
+  std::vector<uint8_t> expected(bytes.begin(), bytes.begin() + 9);
+  expected.insert(expected.end(), bytes.begin() + 1, bytes.end());
+  expected.insert(expected.end(), bytes.begin(), bytes.begin() + 9);
+  CHECK(ReadFile(folder / "out") == expected && report.checksums.empty());
+  CHECK(report.kernel_bytes + report.written_bytes == expected.size());
+}
+
+TEST(AGatherFromAFileEqualsOneFromMemory) {
+  Folder folder;
+  const std::vector<uint8_t> bytes = check::RandomBytes(size_t{4} << 20, 6);
+  WriteFile(folder / "f", bytes);
+  std::shared_ptr<MappedFile> file = MappedFile::OpenPath(folder / "f", IoMode::kRead).value();
+  const SourceSpan span(file.get(), 3, bytes.size() - 3);
+  CHECK(span.memory() == nullptr);
+  check::Random random(7);
+  for (int round = 0; round < 600; round++) {
+    static constexpr size_t kItemsizes[] = {1, 2, 4, 8, 16, 3};
+    StridedWindow window{kItemsizes[random.Below(6)], {}, {}, random.Below(50)};
+    uint64_t last = window.storage_offset, numel = 1;
+    for (size_t rank = random.Below(5); rank > 0; rank--) {
+      // Strides from none to gaps that are not read through.
+      const uint64_t extent = 1 + random.Below(12), stride = random.Below(uint64_t{1} << random.Below(15));
+      if ((last + (extent - 1) * stride + 1) * window.itemsize > span.byte_length()) break;
+      window.shape.push_back(extent);
+      window.stride.push_back(stride);
+      last += (extent - 1) * stride;
+      numel *= extent;
+    }
+    std::vector<uint8_t> expected(numel * window.itemsize);
+    CHECK(GatherGuarded(bytes.data() + 3, window, expected.data()));
+    for (uint64_t max_bytes : {uint64_t{1}, uint64_t{500}, uint64_t{40000}, kGatherBytes}) {
+      check::Guarded target(std::vector<uint8_t>(expected.size()));
+      CHECK(GatherFromSpan(span, window, target.data(), max_bytes).ok());
+      CHECK(std::memcmp(target.data(), expected.data(), expected.size()) == 0);
+    }
+  }
+  CHECK(GatherFromSpan(span, {4, {3, 0}, {1, 1}, 0}, nullptr).ok());
+  CHECK(truncate((folder / "f").c_str(), 5000) == 0);
+  std::vector<uint8_t> target(4000);
+  CHECK(GatherFromSpan(span, {4, {10, 100}, {100, 1}, 1000}, target.data()).error().code == ErrorCode::kTruncated);
 }
 
 TEST(ASinkThatIsDroppedOrFailsLeavesNothing) {

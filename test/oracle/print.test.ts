@@ -6,7 +6,7 @@ import { afterEach, expect, test } from 'vitest';
 import { NdArray, NumpyScalar } from '../../lib/pickle/values';
 import { repr } from '../../lib/repr';
 import { setPrintOptions } from '../../lib/tensor/print';
-import { type PrintCase, build } from './print-case';
+import { build, type PrintCase } from './print-case';
 
 const python = process.env['TORCH_PYTHON'];
 const skipped = 'SKIPPED: set TORCH_PYTHON to a Python with torch';

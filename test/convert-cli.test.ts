@@ -1,0 +1,143 @@
+// Promise: `convert` and `edit` end with the exit codes of the contract, and `edit` changes what it was told and nothing else.
+import { spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { edit } from '../lib/convert/edit';
+import { load, open } from '../lib/load';
+import type { PyValue } from '../lib/pickle/values';
+import { repr } from '../lib/repr';
+import { save } from '../lib/save';
+import { Tensor } from '../lib/tensor/tensor';
+import { fixturePath } from './fixture-suite';
+
+const main = join(__dirname, '..', 'dist', 'cli', 'main.js');
+let folder = '';
+const file = (name: string): string => join(folder, name);
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'torch-checkpoint-convert-cli-'));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function run(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const child = spawn(process.execPath, [main, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let [stdout, stderr] = ['', ''];
+  child.stdout.on('data', (data: Buffer) => (stdout += data.toString()));
+  child.stderr.on('data', (data: Buffer) => (stderr += data.toString()));
+  return new Promise((resolve) => child.on('close', (code) => resolve({ code, stdout, stderr })));
+}
+
+describe('convert', () => {
+  test('exit codes', async () => {
+    const good = fixturePath('zip-float32-state-dict.pt');
+    expect((await run('convert', good, file('a.safetensors'), '--verify')).code).toBe(0);
+    expect((await run('convert', good, file('a.unknown'))).code).toBe(2);
+    expect((await run('convert', good, file('a.safetensors'), '--dtype', 'int3')).code).toBe(2);
+    expect((await run('convert', good, file('a.safetensors'), '--to', 'tar')).code).toBe(2);
+    expect((await run('convert', file('none.pt'), file('a.safetensors'))).code).toBe(3);
+    expect((await run('convert', good, file('a.safetensors'), '--root', 'nope')).code).toBe(3);
+    const { code, stderr } = await run('convert', good, file('no/a.safetensors'));
+    expect([code, stderr.includes('    at ')]).toEqual([4, false]);
+    const json = await run('convert', good, file('no/a.safetensors'), '--json');
+    expect((JSON.parse(json.stdout) as { error: { code: string } }).error.code).toBe('WRITE_FAILED');
+  });
+
+  test('a folder, and a folder as one model', async () => {
+    mkdirSync(file('in'));
+    await save({ w: Tensor.ones([4]) }, file('in/x.pt'), { fsync: false });
+    writeFileSync(file('in/broken.pt'), 'x');
+    const { code, stdout } = await run('convert', file('in'), file('out'), '--json');
+    const report = JSON.parse(stdout) as { converted: number; failed: number };
+    expect([code, report.converted, report.failed]).toEqual([3, 1, 1]);
+    expect((await run('convert', `${file('in')}/x*.pt`, file('glob'))).code).toBe(0);
+    expect((await open(file('glob/x.safetensors'))).get('w')).toBeInstanceOf(Tensor);
+    expect(
+      (await run('convert', file('in/x.pt'), file('shards.safetensors'), '--max-shard-size', '1GB', '--dry-run'))
+        .stdout,
+    ).toContain('nothing written');
+  });
+});
+
+describe('edit', () => {
+  const training = (): PyValue => ({
+    epoch: 3,
+    lr: 0.5,
+    list: [1, 2, 3],
+    state_dict: new Map<PyValue, PyValue>([
+      ['fc.weight', Tensor.ones([2])],
+      ['fc.bias', Tensor.zeros([1])],
+      ['out', Tensor.ones([1])],
+    ]),
+  });
+
+  test('the command', async () => {
+    await save(training(), file('e.pt'), { fsync: false });
+    expect(
+      (
+        await run(
+          'edit',
+          file('e.pt'),
+          file('f.pt'),
+          '--set',
+          'epoch=4',
+          '--set',
+          'lr=1.0',
+          '--delete',
+          'list',
+          '--rename',
+          'state_dict.fc=state_dict.head',
+        )
+      ).code,
+    ).toBe(0);
+    const root = await load<Map<string, PyValue>>(file('f.pt'));
+    expect(repr(root)).toBe(
+      "{'epoch': 4, 'lr': 1.0, 'state_dict': {'head.weight': tensor([1., 1.]), 'head.bias': tensor([0.]), 'out': tensor([1.])}}",
+    );
+    expect((await run('edit', file('e.pt'), file('f.pt'), '--delete', 'nope')).code).toBe(3);
+    expect((await run('edit', file('e.pt'), file('f.pt'), '--set', 'epoch=four')).code).toBe(2);
+    expect((await run('edit', file('e.pt'), '--set', 'epoch=4')).code).toBe(2);
+    expect((await run('edit', file('e.pt'), file('f.pt'))).code).toBe(2);
+    expect((await run('edit', file('e.pt'), '--in-place', '--set', 'epoch={"a": [1, 2.5, null, "x"]}')).code).toBe(0);
+    expect(repr((await load<Map<string, PyValue>>(file('e.pt'))).get('epoch') as PyValue)).toBe(
+      "{'a': [1, 2.5, None, 'x']}",
+    );
+  });
+
+  test('all the rest is saved byte for byte', async () => {
+    for (const name of ['zip-python-kitchen-sink.pt', 'zip-lenet-training.pt', 'legacy-float32-tied.pt']) {
+      await edit(fixturePath(name), file(name), { fsync: false });
+      const [before, after] = [await open(fixturePath(name)), await open(file(name))];
+      expect(after.format).toBe(before.format);
+      expect([...after.tensors()].length).toBe([...before.tensors()].length);
+      if (before.format === 'zip') expect(readFileSync(file(name)).length).toBe(readFileSync(fixturePath(name)).length);
+      expect(repr(after.root)).toBe(repr(before.root));
+    }
+  });
+
+  test('numbers keep their type when items move up', async () => {
+    await save({ list: [1, 2, 3], floats: [0.5, 7] }, file('n.pt'), { fsync: false });
+    await edit(file('n.pt'), file('n.pt'), { set: ['floats[1]=7.0'], fsync: false });
+    await edit(file('n.pt'), file('n.pt'), { delete: ['floats[0]', 'list[1]'], fsync: false });
+    expect(repr(await load(file('n.pt')))).toBe("{'list': [1, 3], 'floats': [7.0]}");
+    // Regression: an int in the place of an equal float was saved as that float.
+    await edit(file('n.pt'), file('n.pt'), { set: ['floats[0]=7'], fsync: false });
+    expect(repr(await load(file('n.pt')))).toBe("{'list': [1, 3], 'floats': [7]}");
+  });
+
+  test('mistakes are told before anything is written', async () => {
+    await save(training(), file('m.pt'), { fsync: false });
+    const before = readFileSync(file('m.pt'));
+    const attempt = (options: Parameters<typeof edit>[2]): Promise<unknown> =>
+      edit(file('m.pt'), file('m.pt'), options);
+    await expect(attempt({ set: ['nothing'] })).rejects.toThrow(TypeError);
+    await expect(attempt({ set: ['state_dict.fc=1'] })).rejects.toThrow('the beginning of 2 names');
+    await expect(attempt({ rename: ['epoch=lr'] })).rejects.toThrow('is there already');
+    await expect(attempt({ rename: ['state_dict.out=elsewhere'] })).rejects.toThrow('stays in its container');
+    await expect(attempt({ rename: ['list[0]=list[1]'] })).rejects.toThrow(TypeError);
+    await expect(
+      edit(fixturePath('safetensors-mixed-dtypes.safetensors'), file('x.safetensors'), { delete: ['a'] }),
+    ).rejects.toMatchObject({ code: 'UNSUPPORTED' });
+    expect(readFileSync(file('m.pt')).equals(before)).toBe(true);
+  });
+});
