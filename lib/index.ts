@@ -44,7 +44,7 @@ export {
   saveModel,
 } from './models';
 export * as nn from './nn/index';
-export { type IncompatibleKeys, loadStateDict } from './nn/load-state-dict';
+export { IncompatibleKeys, loadStateDict } from './nn/load-state-dict';
 export { stateDict } from './nn/state-dict';
 export { consumePrefix, filterKeys, mergeStateDicts, renameKeys } from './nn/state-dict-keys';
 export * as optim from './optim';

@@ -334,7 +334,7 @@ describe('npz and npy', () => {
     expect(back.get('half')?.dtype).toBe(DType.float32);
     for (const [name, tensor] of state) expect(back.get(name as string)?.equal(tensor as Tensor)).toBe(true);
     // Header of numpy.save(np.asfortranarray(np.arange(6, dtype='>i2').reshape(2, 3))).
-    const header = "{'descr': '>i2', 'fortran_order': True, 'shape': (2, 3), }".padEnd(117) + '\n';
+    const header = `${"{'descr': '>i2', 'fortran_order': True, 'shape': (2, 3), }".padEnd(117)}\n`;
     writeFileSync(
       file('f.npy'),
       Buffer.concat([

@@ -36,8 +36,9 @@ function assertSame(before: unknown, after: unknown): void {
     else if (a instanceof DType) demand(a === b, 'dtype', a, b);
     else if (a instanceof Tuple && a.length === 0) demand(b instanceof Tuple && b.length === 0, 'tuple', a, b);
     else {
-      const expected = a.constructor === Object ? Map : a instanceof Buffer ? Uint8Array : a.constructor;
-      demand(b.constructor === expected, 'class', a.constructor.name, b.constructor.name);
+      // Objects without a prototype are dicts.
+      const expected: unknown = Object.getPrototypeOf(a) === null ? Map : a.constructor;
+      demand(b.constructor === expected, 'class', expected, b.constructor);
       if (paired(a, b)) continue;
       stack.push(...parts(a, b, demand));
     }

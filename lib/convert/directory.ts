@@ -43,6 +43,7 @@ export interface DirectoryOptions extends Omit<ConvertOptions, 'onProgress'> {
   onProgress?: ((progress: BatchProgress) => void) | undefined;
 }
 
+/** One file of a folder, and what became of it. */
 export interface BatchFile {
   /** Relative to the input folder. */
   readonly input: string;

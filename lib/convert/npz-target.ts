@@ -125,7 +125,10 @@ function zipOf(members: readonly Member[]): { totalBytes: Promise<number>; strea
       `${name}.npy`,
       { mtime: ZIP_EPOCH, forceDosTimestamp: true, mode: 0o100644, compress: false, size },
       (done) => {
-        done(null, Readable.from(memberPieces(header, payload, byteLength), { objectMode: false }));
+        const pieces = Readable.from(memberPieces(header, payload, byteLength), { objectMode: false });
+        // yazl does not listen: without this a file cut short would end the process.
+        pieces.on('error', (error) => zip.emit('error', error));
+        done(null, pieces);
       },
     );
   }

@@ -1,6 +1,7 @@
 """Compares converted files with their source as PyTorch, safetensors, NumPy and gguf read them.
 
-convert.py SOURCE TARGET FILE [DTYPE]: prints one JSON line, {"compared": n, "wrong": [...]} or {"missing": module}.
+Reads a JSON list of [source, target, file, dtype or null] from its input; prints one JSON line for each,
+{"compared": n, "wrong": [...]} or {"missing": module}.
 """
 import json
 import sys
@@ -48,6 +49,8 @@ def compare(source, read, widen=None):
         expected = source[name]
         if widen and (expected.dtype == torch.bfloat16 or "float8" in str(expected.dtype)):
             expected = expected.float()
+        if widen and expected.dtype == torch.complex32:
+            expected = expected.to(torch.complex64)
         if not same(expected, actual):
             wrong.append(name)
     return wrong
@@ -57,7 +60,7 @@ def from_numpy(array):
     return torch.from_numpy(np.ascontiguousarray(array)).reshape(array.shape)
 
 
-def gguf_wrong(source, path, quantized):
+def gguf_wrong(source, path):
     import gguf
 
     wrong = []
@@ -82,7 +85,7 @@ def main(source_path, target, path, dtype_name=None):
     tensors = dict(flat(torch.load(source_path, weights_only=False)))
     source = {name: cast(tensor, dtype) for name, tensor in tensors.items() if tensor.layout == torch.strided and not tensor.is_meta and not tensor.is_quantized}
     if target == "gguf":
-        wrong, count = gguf_wrong(source, path, dtype_name == "q8_0")
+        wrong, count = gguf_wrong(source, path)
         return {"compared": count, "wrong": wrong}
     if target == "safetensors":
         from safetensors.torch import load_file
@@ -97,7 +100,8 @@ def main(source_path, target, path, dtype_name=None):
 
 
 if __name__ == "__main__":
-    try:
-        print(json.dumps(main(*sys.argv[1:])))
-    except ModuleNotFoundError as error:
-        print(json.dumps({"missing": error.name}))
+    for job in json.load(sys.stdin):
+        try:
+            print(json.dumps(main(*job)))
+        except ModuleNotFoundError as error:
+            print(json.dumps({"missing": error.name}))

@@ -40,20 +40,34 @@ const CASES: readonly (readonly [
   ['gguf', [undefined, 'float16', 'q8_0']],
 ];
 
+/** One process for all files: importing torch takes longer than everything else. */
+function ask(
+  jobs: readonly (readonly [source: string, target: string, file: string, dtype: string | null])[],
+): Answer[] {
+  const output = execFileSync(python as string, [join(__dirname, 'convert.py')], {
+    input: JSON.stringify(jobs),
+    encoding: 'utf8',
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  return output
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Answer);
+}
+
 test.skipIf(!isRecent()).each(CASES.flatMap(([target, dtypes]) => dtypes.map((dtype) => ({ target, dtype }))))(
   python ? 'to $target as $dtype' : SKIPPED,
   async ({ target, dtype }) => {
-    for (const name of SOURCES) {
-      const output = join(folder, `out.${target}`);
-      const report: ConvertReport = await convert(fixturePath(name), output, { dtype, fsync: false });
-      const script = join(__dirname, 'convert.py');
-      const args = [script, fixturePath(name), target, output, ...(dtype === undefined ? [] : [dtype])];
-      const answer = JSON.parse(
-        execFileSync(python as string, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }),
-      ) as Answer;
-      if (answer.missing !== undefined) return;
-      expect(answer.wrong, name).toEqual([]);
-      if (target !== 'pt') expect(answer.compared, name).toBe(report.tensors);
+    const reports: ConvertReport[] = [];
+    const output = (i: number): string => join(folder, `${i}.${target}`);
+    for (const [i, name] of SOURCES.entries())
+      reports.push(await convert(fixturePath(name), output(i), { dtype, fsync: false }));
+    for (const [i, answer] of ask(
+      SOURCES.map((name, at) => [fixturePath(name), target, output(at), dtype ?? null]),
+    ).entries()) {
+      if (answer.missing !== undefined) continue;
+      expect(answer.wrong, SOURCES[i]).toEqual([]);
+      if (target !== 'pt') expect(answer.compared, SOURCES[i]).toBe(reports[i]?.tensors);
     }
   },
 );
