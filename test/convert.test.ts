@@ -1,5 +1,5 @@
 // Promise: a conversion loses nothing that it does not report, writes tied weights once, and gives the same bytes every time.
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -139,6 +139,12 @@ describe('safetensors', () => {
     await convert(file('model.safetensors.index.json'), file('merged.safetensors'), quick);
     await convert(path, file('whole.safetensors'), quick);
     expect(readFileSync(file('merged.safetensors'))).toEqual(readFileSync(file('whole.safetensors')));
+    // A directory is its model: by the index, or by being the only one.
+    mkdirSync(file('single'));
+    await save(dict({ w: floats(1) }), file('single/pytorch_model.bin'), { fsync: false });
+    await convert(file('single'), file('of-folder.safetensors'), quick);
+    expect([...(await tensorsOf(file('of-folder.safetensors'))).keys()]).toEqual(['w']);
+    await expect(convert(folder, file('x.safetensors'))).resolves.toMatchObject({ tensors: 5 });
     // The index and the files must agree both ways.
     const index = JSON.parse(text) as { weight_map: Record<string, string> };
     const other = { ...index, weight_map: { ...index.weight_map, 'layer.9': 'model-00001-of-00003.safetensors' } };
@@ -473,6 +479,24 @@ describe('outputs', () => {
     await expect(
       convert(fixturePath('zip-lenet-training.pt'), file('x.safetensors'), { dtype: 'int8' }),
     ).rejects.toThrow(TypeError);
+  });
+
+  test('a file cut short under us is an error of every target', async () => {
+    for (const to of ['safetensors', 'pt', 'npz', 'gguf'] as const) {
+      for (const dtype of [undefined, 'float16']) {
+        const path = await saved('short.pt', dict({ w: Tensor.full([1 << 18], 1), v: Tensor.full([1 << 18], 2) }));
+        const checkpoint = await open(path);
+        truncateSync(path, 1 << 20);
+        await expect(convert(checkpoint, file('short.out'), { ...quick, to, dtype })).rejects.toMatchObject({
+          code: 'TRUNCATED',
+        });
+        checkpoint.close();
+        await expect(convert(checkpoint, file('short.out'), { ...quick, to, dtype })).rejects.toMatchObject({
+          code: 'CLOSED',
+        });
+      }
+    }
+    expect(readdirSync(folder)).not.toContain('short.out');
   });
 
   test('verify finds a byte that is not as written', async () => {

@@ -124,6 +124,9 @@ export async function convertModel(
       sourceNames: storedNames(model),
       stored: plan.stored,
     };
+  } catch (error) {
+    // What goes wrong with elements on their way does not know where they came from.
+    throw error instanceof CheckpointError ? error.located({ path: model.name }) : error;
   } finally {
     model.close();
   }

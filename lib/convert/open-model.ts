@@ -9,7 +9,7 @@ import type { CheckpointSource } from '../source/open-source';
 import { valueAt, walkTensors } from '../walk';
 import { type Model, type ModelOptions, withAliases } from './model';
 import { openNumpy } from './numpy-model';
-import { openShards, shardIndexIn } from './shards-model';
+import { modelFileIn, openShards } from './shards-model';
 
 /**
  * Opens what there is to convert. A directory or an `.index.json` stands for its shards. Objects stay inert, whatever
@@ -19,8 +19,8 @@ export async function openModel(input: CheckpointSource | Checkpoint, options: M
   if (input instanceof Checkpoint) return checkpointModel(input, undefined, false);
   const path = pathOf(input);
   if (path !== undefined) {
-    const index = path.endsWith('.index.json') ? path : isDirectory(path) ? shardIndexIn(path) : undefined;
-    if (index !== undefined) return openShards(index, (shard) => openModel(shard, options));
+    if (isDirectory(path)) return openModel(modelFileIn(path), options);
+    if (path.endsWith('.index.json')) return openShards(path, (shard) => openModel(shard, options));
   }
   try {
     return checkpointModel(await open(input, { ...options, classes: new Map() }), path ?? nameOf(input), true);

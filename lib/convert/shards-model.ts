@@ -17,8 +17,11 @@ export interface ShardIndex {
   readonly files: readonly string[];
 }
 
-/** The index of the model in a directory; undefined where there is none. Throws NOT_FOUND where several are. */
-export function shardIndexIn(directory: string): string | undefined {
+/**
+ * The model in a directory: the index of its shards, else the file that Hugging Face calls so, else the only one there is.
+ * Throws NOT_FOUND where that is not one file.
+ */
+export function modelFileIn(directory: string): string {
   const found = readdirSync(directory)
     .filter((name) => name.endsWith('.index.json'))
     .sort();
@@ -31,7 +34,20 @@ export function shardIndexIn(directory: string): string | undefined {
       path: directory,
       hint: 'name one of the .index.json files',
     });
-  return names[0] === undefined ? undefined : join(directory, names[0]);
+  if (names[0] !== undefined) return join(directory, names[0]);
+  const files = readdirSync(directory).filter((name) => /\.(?:safetensors|bin|pt|pth|ckpt)$/i.test(name));
+  const file =
+    ['model.safetensors', 'pytorch_model.bin'].find((name) => files.includes(name)) ??
+    (files.length === 1 ? files[0] : undefined);
+  if (file !== undefined) return join(directory, file);
+  throw new CheckpointError(
+    'NOT_FOUND',
+    `${files.length} checkpoints are in the directory, and no index that makes them one model`,
+    {
+      path: directory,
+      hint: 'name one of them, or convert to a directory',
+    },
+  );
 }
 
 /** Throws NOT_A_CHECKPOINT for something else than an index, and for one that leads out of its directory. */

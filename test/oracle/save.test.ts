@@ -153,11 +153,11 @@ describe.each(PYTHONS)('with %s', (variable, python, old) => {
           const path = join(out, `${requests.length}.pt`);
           await save(value, path, { torchVersion, pickleProtocol, format, fsync: false });
           const mmap = format === 'zip' && !old;
-          requests.push({ path, mmap, weightsOnly: pickleProtocol === 2 });
+          requests.push({ path, mmap, weightsOnly: pickleProtocol === 2 && !old });
         }
       }
     }
     writeFileSync(join(out, 'whole.pt'), await toBytes(value));
-    for (const answer of ask<unknown>(python, 'describe', [...requests, { path: join(out, 'whole.pt'), weightsOnly: true }])) expect(answer).toEqual(expected);
+    for (const answer of ask<unknown>(python, 'describe', [...requests, { path: join(out, 'whole.pt'), weightsOnly: !old }])) expect(answer).toEqual(expected);
   });
 });
