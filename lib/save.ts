@@ -3,6 +3,15 @@
  *
  * The whole graph is pickled first, so that a value which cannot be saved is refused before any output exists. Storages
  * then go from where they are (a mapping, memory, a stream) to the sink one after another; memory stays at a few buffers.
+ *
+ * A loaded value is written back byte for byte, with what its file says of layout and spelling. What cannot be:
+ * - a root that is no object (a number, a string, None) has nothing to remember its file by: the newest layout is written;
+ * - the holes of `torch.serialization.skip_data`, whose records have a checksum of 0 beside others that have one;
+ * - legacy streams, whose keys are memory addresses, and the archives of TorchScript, whose code is deflated;
+ * - an alignment that the file does not state (PyTorch before 2.7 had 64 only), and the location of a device backend of
+ *   the user's own that gives the same Python string each time: ours is a new one for each tensor, as `cuda:0` is.
+ *
+ * Of values made here, sets of strings have the order in which they were made, where Python's changes from run to run.
  */
 import type { FileHandle } from 'node:fs/promises';
 import { Writable } from 'node:stream';
@@ -22,7 +31,11 @@ import type { Storage } from './tensor/storage';
 
 /** Options of `save`, `saveSync` and `toBytes`. */
 export interface SaveOptions {
-  /** 'legacy' is the stream of PyTorch 1.5 and older, which every version still reads. Default 'zip'. */
+  /**
+   * 'legacy' is the stream of PyTorch 1.5 and older, which every version still reads; only not with the dtypes that have
+   * no typed storage (uint16, float8, ...), bare untyped storages and nested tensors, which PyTorch writes but cannot
+   * read. Default 'zip'.
+   */
   format?: 'zip' | 'legacy';
   /** Default: that of the file the value was loaded from, else 2, as torch.save. */
   pickleProtocol?: 2 | 3 | 4 | 5;

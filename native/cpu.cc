@@ -19,6 +19,7 @@ namespace {
 
 std::atomic<bool> force_plain{false};
 
+// An instruction set counts only when the operating system saves its registers too.
 CpuFeatures DetectCpuFeatures() {
   CpuFeatures features;
 #if defined(TORCH_CHECKPOINT_X64) && defined(__GNUC__)

@@ -77,6 +77,7 @@ WIDE_TARGET inline __m256i FoldWideInto(__m256i accumulator, __m256i data) {
 
 }  // namespace
 
+// The register goes into the first 32 bits of the message, which is what "continue from this CRC" means.
 FOLD_TARGET uint32_t UpdateCrcPclmul(uint32_t state, const uint8_t* bytes, size_t count) {
   __m128i a = _mm_xor_si128(Load(bytes), _mm_cvtsi32_si128(static_cast<int>(state)));
   __m128i b = Load(bytes + 16);
@@ -91,6 +92,7 @@ FOLD_TARGET uint32_t UpdateCrcPclmul(uint32_t state, const uint8_t* bytes, size_
   return Finish(FoldInto<128>(FoldInto<128>(FoldInto<128>(a, b), c), d), bytes, count);
 }
 
+// Each half of a 256-bit accumulator is folded by itself over 1024 bits; at the end the two are 128 bits apart.
 WIDE_TARGET uint32_t UpdateCrcVpclmul(uint32_t state, const uint8_t* bytes, size_t count) {
   const __m256i seed = _mm256_zextsi128_si256(_mm_cvtsi32_si128(static_cast<int>(state)));
   __m256i a = _mm256_xor_si256(LoadWide(bytes), seed);

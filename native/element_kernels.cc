@@ -77,6 +77,7 @@ constexpr ByteTable MakeTable() {
   return table;
 }
 
+// 5 KiB of constants; a NaN in them keeps the bits that PyTorch gives, quiet or not.
 constexpr ByteTable kE4M3FN = MakeTable<E4M3FNBits>();
 constexpr ByteTable kE4M3FNUZ = MakeTable<E4M3FNUZBits>();
 constexpr ByteTable kE5M2 = MakeTable<E5M2Bits>();
@@ -95,12 +96,14 @@ inline T Element(const uint8_t* source, size_t i) {
   return value;
 }
 
-// Conversions that C++ defines as PyTorch does: to the nearest float32, ties to even.
+// Conversions that C++ defines as PyTorch does: to the nearest float32, ties to even.  64-bit integers are rounded once;
+// going through double would round twice.
 template <typename T>
 void FromNumber(const uint8_t* source, float* target, size_t count) {
   for (size_t i = 0; i < count; i++) target[i] = static_cast<float>(Element<T>(source, i));
 }
 
+// One case for each kernel and no default: the compiler tells when a new one is forgotten.
 void ToFloat32Plain(Kernel kernel, const uint8_t* source, float* target, size_t count) {
   switch (kernel) {
     case Kernel::kFloat64:

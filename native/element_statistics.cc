@@ -93,6 +93,7 @@ void Widen(const uint8_t* source, double* values, size_t count) {
   }
 }
 
+// Types that a float32 cannot hold exactly go to double directly.
 void ToDoubles(Kernel kernel, const uint8_t* source, double* values, size_t count) {
   switch (kernel) {
     case Kernel::kFloat64:
@@ -115,6 +116,7 @@ void ToDoubles(Kernel kernel, const uint8_t* source, double* values, size_t coun
   }
 }
 
+// Owns nothing, and its arrays are on the stack: it runs inside the guard.
 ElementStatistics OfPiece(Kernel kernel, const uint8_t* source, size_t count) {
   Lanes lanes;
   std::memset(&lanes, 0, sizeof(lanes));

@@ -25,6 +25,7 @@ namespace torch_checkpoint {
 
 namespace {
 
+// On the stack of RunGuarded().  Guards nest: a body may call a function that guards its own reads.
 struct GuardFrame {
   sigjmp_buf jump;
   GuardFrame* outer;
@@ -37,6 +38,7 @@ __attribute__((tls_model("initial-exec")))
 #endif
 thread_local GuardFrame* volatile current_frame = nullptr;
 
+// Written once before the handler can run, read only by the handler.
 struct sigaction previous_action;
 
 void ChainToPrevious(int signal_number, siginfo_t* info, void* context) {
@@ -57,6 +59,7 @@ void OnBusError(int signal_number, siginfo_t* info, void* context) {
   GuardFrame* frame = current_frame;
   // si_code is positive for faults and not for signals sent by a process.
   if (frame != nullptr && info->si_code > 0) {
+    // The frame is used up: a second fault, in whatever runs after RunGuarded() has returned false, goes outward.
     current_frame = frame->outer;
     siglongjmp(frame->jump, 1);
   }
@@ -83,6 +86,7 @@ bool RunGuarded(void (*body)(void*), void* context) {
   InstallHandlerOnce();
   GuardFrame frame;
   frame.outer = current_frame;
+  // Locals of this function are not read after the jump, so none has to be volatile; the body's are gone with it.
   if (sigsetjmp(frame.jump, 0) != 0) return false;
   current_frame = &frame;
   // The body may be inlined here; none of it may move out from between the stores.

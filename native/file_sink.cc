@@ -71,6 +71,8 @@ Result<std::shared_ptr<FileSink>> FileSink::Create(const std::string& target, ui
   return std::shared_ptr<FileSink>(new FileSink(std::move(file.value())));
 }
 
+// A failure leaves `broken_` set, and with it the sink good for nothing but Abort(): a file with a hole must not be renamed
+// into place by a caller that overlooked an error.
 Status FileSink::Append(const SinkBatch& batch, SinkReport* report) {
   if (broken_) return MakeError(ErrorCode::kWriteFailed, "an earlier write to this output failed");
   broken_ = true;
@@ -105,6 +107,8 @@ Status FileSink::AppendSegment(const SinkBatch& batch, const Segment& segment, S
   return status;
 }
 
+// PyTorch computes its serialization id from the data descriptors it sees in the stream and takes a payload that begins
+// like one for one (format.md 1.8), so the first eight bytes of each run are reported to whoever computes the id.
 void FileSink::NoteHead(const uint8_t* bytes, size_t count) {
   for (size_t i = 0; run_length_ + i < sizeof(run_head_) && i < count; i++) run_head_[run_length_ + i] = bytes[i];
 }
@@ -128,6 +132,7 @@ Status FileSink::Flush() {
   return Status();
 }
 
+// Callers have flushed: what is staged comes before.
 Status FileSink::Write(const uint8_t* bytes, size_t count, SinkReport* report) {
   Status status = WriteAll(file_.os_file(), written_, bytes, count);
   if (!status.ok()) return status;
@@ -159,6 +164,8 @@ Status FileSink::AppendMemory(const uint8_t* bytes, uint64_t count, SinkReport* 
   Status status = Flush();
   if (!status.ok()) return status;
 
+  // Sum and bytes are read from the source one after the other.  A source that JavaScript changes in between is written
+  // with a checksum that is not its own; nothing here can prevent that without a copy.
   const bool long_run = in_run_ && sum_run_ && count >= kSumAheadBytes;
   std::optional<SummedAhead> ahead;
   if (long_run) ahead.emplace(bytes, count, kPieceBytes);
@@ -181,6 +188,7 @@ Status FileSink::CopyFile(const MappedFile& file, uint64_t offset, uint64_t coun
                           SinkReport* report) {
   *copied = 0;
   Status status = Flush();
+  // The only bytes of a kernel copy that this process looks at, apart from the checksum.
   uint8_t head[sizeof(run_head_)];
   if (status.ok()) status = file.ReadAt(offset, head, sizeof(head));
   if (!status.ok()) return status;
@@ -201,6 +209,7 @@ Status FileSink::CopyFile(const MappedFile& file, uint64_t offset, uint64_t coun
       status = std::move(done.error());
       break;
     }
+    // The end of a file that was longer when it was opened.
     if (done.value() == 0) {
       status = file.CheckStillThere(offset + count, true);
       break;
@@ -270,6 +279,7 @@ Status FileSink::AppendFile(const MappedFile& file, uint64_t offset, uint64_t co
 }
 
 Status FileSink::AppendZeros(uint64_t count, SinkReport* report) {
+  // Padding and records of meta tensors: short, or sparse enough that nobody minds the writing.
   static constexpr uint8_t kZeros[4096] = {};
   Status status;
   while (status.ok() && count > 0) {
@@ -290,8 +300,9 @@ Status FileSink::EndRun(uint32_t flags, SinkReport* report) {
                            {crc, like_descriptor ? 1u : 0u, like_descriptor ? LoadU32(run_head_ + 4) : 0u});
   if ((flags & (kDescriptor | kDescriptor64)) == 0) return Status();
 
+  // Data descriptor (APPNOTE 4.3.9); the 64-bit form goes with a Zip64 extra field in the local header (4.3.9.2).
   uint8_t descriptor[kZipDescriptor64Bytes];
-  // 0 - signature
+  // 0 - signature, 0x08074B50
   StoreU32(descriptor, kZipDescriptorSignature);
   // 4 - crc-32
   StoreU32(descriptor + 4, crc);

@@ -18,6 +18,7 @@ FreshPages::FreshPages(void* output, size_t byte_length) : end_(static_cast<uint
   AdvisePageSize(output, byte_length, true);
 }
 
+// The count and the time of all threads together are judged; a thread that just misses the verdict does one more unit.
 void FreshPages::Prepare(void* begin, size_t byte_length) {
   const auto start = std::chrono::steady_clock::now();
   PopulateForWriting(begin, byte_length);

@@ -12,6 +12,8 @@ namespace torch_checkpoint {
 
 static constexpr double kMaxSafeInteger = 9007199254740991.0;  // 2^53 - 1
 
+// The one place where an Error of the core becomes a JavaScript value, with the JavaScript stack of the call that failed
+// (of a promise: of the turn of the event loop that settles it).
 Napi::Value ErrorValue(Napi::Env env, const Error& error) {
   const char* name = ErrorCodeName(error.code);
   if (name == nullptr) return Napi::RangeError::New(env, error.message).Value();
@@ -26,6 +28,7 @@ Napi::Value Throw(Napi::Env env, const Error& error) {
   return env.Undefined();
 }
 
+// Only the first mistake is reported: the exception is pending already, and Node-API calls fail while one is.
 void Arguments::Fail(Error error) {
   if (!failed_) Throw(info_.Env(), error);
   failed_ = true;
@@ -83,6 +86,8 @@ size_t Arguments::Choice(size_t index, std::initializer_list<const char*> choice
   return 0;
 }
 
+// A detached array passes, with length 0 and a null pointer; so every user of a view handles empty ones without a look at
+// the pointer.
 void* Arguments::TypedArray(Napi::Value value, size_t index, napi_typedarray_type type, const char* name,
                             size_t* length) {
   *length = 0;
@@ -142,6 +147,7 @@ std::vector<uint64_t> Arguments::UnsignedArray(size_t index) {
   return numbers;
 }
 
+// A tuple of another realm is an array too; its parts are looked at one by one and can be anything.
 SourceSpan Arguments::Span(size_t index) {
   const Napi::Value value = info_[index];
   if (failed_ || !value.IsArray()) return SourceSpan(BytesOf(value, index));
@@ -162,6 +168,7 @@ SourceSpan Arguments::Span(size_t index) {
   return SourceSpan(file, static_cast<uint64_t>(begin), static_cast<uint64_t>(count));
 }
 
+// An External of another addon, or of another kind of ours, is refused here and never dereferenced.
 void* Arguments::TaggedPointer(Napi::Value value, size_t index, const napi_type_tag& tag, const char* name) {
   bool matches = false;
   void* pointer = nullptr;
@@ -174,6 +181,7 @@ void* Arguments::TaggedPointer(Napi::Value value, size_t index, const napi_type_
   return nullptr;
 }
 
+// napi_create_arraybuffer() aborts the process when there is no memory (Node.js 20 to 26); the constructor throws.
 Napi::Value NewArrayBuffer(Napi::Env env, size_t byte_length, uint8_t** data) {
   Napi::Value buffer = StateOf(env).array_buffer.New({Napi::Number::New(env, static_cast<double>(byte_length))});
   void* bytes = nullptr;
@@ -193,6 +201,7 @@ Napi::Value NewUint32Array(Napi::Env env, const std::vector<uint32_t>& values) {
   return Napi::Value(env, array);
 }
 
+// Until the queueing has succeeded everything is undone here; afterwards Complete() owns the worker.
 Napi::Value PromiseWorker::Start(Napi::Env env, std::unique_ptr<PromiseWorker> worker,
                                  std::initializer_list<napi_value> held) {
   Napi::Array reachable = Napi::Array::New(env, held.size());
@@ -216,6 +225,7 @@ Napi::Value PromiseWorker::Start(Napi::Env env, std::unique_ptr<PromiseWorker> w
   return Napi::Value(env, promise);
 }
 
+// On a pool thread.  The status is handed over by the pool's own synchronization.
 void PromiseWorker::Execute(napi_env, void* data) {
   PromiseWorker* worker = static_cast<PromiseWorker*>(data);
   try {
@@ -225,6 +235,8 @@ void PromiseWorker::Execute(napi_env, void* data) {
   }
 }
 
+// On the JavaScript thread, also when the environment ends before Run() was reached: then `status` is cancelled, and
+// Settled() still has pins to give back.
 void PromiseWorker::Complete(napi_env raw_env, napi_status status, void* data) {
   std::unique_ptr<PromiseWorker> worker(static_cast<PromiseWorker*>(data));
   Napi::Env env(raw_env);
@@ -251,6 +263,7 @@ void PromiseWorker::Complete(napi_env raw_env, napi_status status, void* data) {
   napi_delete_async_work(env, worker->work_);
 }
 
+// Runs once for each environment, before any script can replace the globals that are remembered here.
 AddonState::AddonState(Napi::Env env) {
   const Napi::Object global = env.Global();
   array_buffer = Napi::Persistent(global.Get("ArrayBuffer").As<Napi::Function>());
@@ -274,6 +287,7 @@ AddonState::AddonState(Napi::Env env) {
       refuse_external = refuse.IsString() && refuse.As<Napi::String>().Utf8Value() == "1";
     }
   }
+  // Node.js before 22 makes a Buffer inside napi_create_external_arraybuffer(), which ends at 4 GiB; so does Bun.
   max_array_bytes = is_bun || node_major < 22 ? 4294967296.0 : kMaxSafeInteger;
 }
 

@@ -100,6 +100,7 @@ Napi::Value ToFloat32Of(const Napi::CallbackInfo& info) {
                      });
 }
 
+// Per-tensor quantization only; per-channel is a loop over channels in JavaScript.
 Napi::Value DequantizeOf(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   const Kernel kernel = KernelArgument(&arguments, 0);
@@ -136,6 +137,7 @@ Napi::Value CastFloat32Of(const Napi::CallbackInfo& info) {
                      });
 }
 
+// A "conversion" of blocks of 32 floats to blocks of 34 bytes: only whole blocks.
 Napi::Value QuantizeQ8Of(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   const SourceSpan source = FloatSpan(&arguments, 0);
@@ -170,6 +172,7 @@ Napi::Value StatisticsOf(const Napi::CallbackInfo& info) {
   return result;
 }
 
+// The window is checked against the source before a byte moves, so that GatherGuarded() can do without.
 Napi::Value Gather(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   const SourceSpan source = arguments.Span(0);
@@ -210,6 +213,7 @@ Napi::Value ByteSwapOf(const Napi::CallbackInfo& info) {
   return status.ok() ? info.Env().Undefined() : Throw(info.Env(), status.error());
 }
 
+// Bytes, not numbers: NaN equals itself and 0 differs from -0.
 Napi::Value Equal(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   const SourceSpan a = arguments.Span(0), b = arguments.Span(1);

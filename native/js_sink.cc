@@ -43,6 +43,8 @@ void SinkHandle::End() {
 
 namespace {
 
+// A batch in native form.  It holds raw pointers into JavaScript arrays, so it must not outlive their reachability: for a
+// synchronous call that is the call, for a worker the references given to PromiseWorker::Start().
 struct ParsedBatch {
   SinkBatch batch;
   std::vector<FileHandle*> files;                   // pinned while a worker runs
@@ -98,6 +100,7 @@ bool ReadBatch(const Napi::CallbackInfo& info, size_t index, Arguments* argument
   return status.ok();
 }
 
+// Empty, with an exception pending, when there is no memory for the array.
 Napi::Value ReportValue(Napi::Env env, const SinkReport& report) {
   Napi::Object value = Napi::Object::New(env);
   const Napi::Value checksums = NewUint32Array(env, report.checksums);
@@ -108,6 +111,7 @@ Napi::Value ReportValue(Napi::Env env, const SinkReport& report) {
   return value;
 }
 
+// Busy from construction to Settled(): a second operation on the sink is refused, an abort is remembered.
 class AppendWorker final : public PromiseWorker {
  public:
   AppendWorker(SinkHandle* handle, FileSink* sink, ParsedBatch parsed)
@@ -131,6 +135,7 @@ class AppendWorker final : public PromiseWorker {
   SinkReport report_;
 };
 
+// fsync can take seconds, hence a worker.  After success the sink forgets its file, which now has the target's name.
 class CommitWorker final : public PromiseWorker {
  public:
   CommitWorker(SinkHandle* handle, FileSink* sink, bool fsync) : handle_(handle), sink_(sink), fsync_(fsync) {

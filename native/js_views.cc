@@ -13,6 +13,7 @@ static constexpr size_t kMinSweep = 64;
 
 namespace {
 
+// Only this call may be used to find out: other ways to put outside memory into an engine with a sandbox end the process.
 bool ProbeExternalBuffers(Napi::Env env) {
   // Refused with napi_no_external_buffers_allowed, in which case the memory stays ours.
   uint64_t* memory = new uint64_t(0);
@@ -90,6 +91,7 @@ bool OverlayWorks(Napi::Env env) {
   return *state.overlay;
 }
 
+// The handle was garbage: nobody can close it any more.  Windows that live on keep the mapping by their own shares.
 FileHandle::~FileHandle() {
   for (napi_ref window : windows_) napi_delete_reference(env_, window);
   for (const Overlay& overlay : overlays_) napi_delete_reference(env_, overlay.buffer);
@@ -109,6 +111,7 @@ Napi::Value FileHandle::Window(uint64_t byte_offset, uint64_t byte_length) {
   return window.IsEmpty() ? env_.Null() : window;
 }
 
+// Two windows may cover the same bytes: they show the same memory, and each has a share.
 Napi::Value FileHandle::ExternalWindow(uint64_t byte_offset, uint64_t byte_length) {
   if (static_cast<double>(byte_length) > StateOf(env_).max_array_bytes) return Napi::Value();
   ForgetDeadWindows();
@@ -154,6 +157,7 @@ Napi::Value FileHandle::OverlayWindow(uint64_t byte_offset, uint64_t byte_length
   return buffer;
 }
 
+// Sweeping at each doubling makes the cost of a window constant on average.
 void FileHandle::ForgetDeadWindows() {
   if (windows_.size() < std::max(kMinSweep, 2 * windows_at_last_sweep_)) return;
   auto dead = [this](napi_ref window) {
@@ -167,6 +171,8 @@ void FileHandle::ForgetDeadWindows() {
   windows_at_last_sweep_ = windows_.size();
 }
 
+// Order: first nobody can reach the memory by a new call (file_ is null), then JavaScript loses the windows, and last the
+// shares go, unless a worker is still reading (pins).
 void FileHandle::Close() {
   if (file_ == nullptr) return;
   closing_ = std::move(file_);
@@ -187,6 +193,8 @@ void FileHandle::Unpin() {
   if (pins_ == 0 && closing_ != nullptr) ReleaseOverlays();
 }
 
+// An overlay cannot be detached.  Its strong reference goes, and JavaScript that still holds the buffer keeps reading valid
+// memory until it lets go too.
 void FileHandle::ReleaseOverlays() {
   closing_->DropOverlays();
   for (const Overlay& overlay : overlays_) napi_delete_reference(env_, overlay.buffer);

@@ -22,6 +22,7 @@ Result<std::shared_ptr<MappedFile>> MappedFile::OpenDescriptor(int descriptor, I
   return FromOsFile(DuplicateForReading(descriptor), mode);
 }
 
+// Takes over `file`: from here on every way out closes it.
 Result<std::shared_ptr<MappedFile>> MappedFile::FromOsFile(Result<OsFile> file, IoMode mode) {
   if (!file.ok()) return std::move(file.error());
   Result<FileStat> opened = StatFile(file.value());
@@ -30,6 +31,8 @@ Result<std::shared_ptr<MappedFile>> MappedFile::FromOsFile(Result<OsFile> file, 
     return std::move(opened.error());
   }
   std::shared_ptr<MappedFile> result(new MappedFile(file.value(), opened.value()));
+  // A page of a network file can fail or stall inside JavaScript, where nothing catches it; and an empty file has nothing
+  // to map.
   const bool wanted = mode == IoMode::kMap || (mode == IoMode::kAuto && !IsNetworkFile(result->file_));
   if (wanted && result->byte_length() > 0) {
     result->mapping_ = MapPrivate(result->file_, result->byte_length());
@@ -58,6 +61,7 @@ Status MappedFile::CheckStillThere(uint64_t end, bool faulted) const {
   return Status();
 }
 
+// Short reads are legal anywhere (signals, network file systems) and mean the end only when they are empty.
 Status MappedFile::ReadByPosition(uint64_t offset, uint8_t* target, size_t count) const {
   const uint64_t end = offset + count;
   while (count > 0) {
@@ -75,6 +79,8 @@ Status MappedFile::ReadByPosition(uint64_t offset, uint8_t* target, size_t count
   return Status();
 }
 
+// Overlays are few (windows of up to 4 GiB) and not sorted; the lock is held for the walk and not while the memory is read,
+// which a pin keeps alive (js_views.h).
 const uint8_t* MappedFile::FindOverlay(uint64_t offset, uint64_t count, uint64_t* covered) const {
   std::lock_guard<std::mutex> lock(overlay_mutex_);
   uint64_t next = offset + count;
@@ -89,6 +95,7 @@ const uint8_t* MappedFile::FindOverlay(uint64_t offset, uint64_t count, uint64_t
   return nullptr;
 }
 
+// Piecewise, because a range may begin in the plain mapping, cross an overlay and end in the mapping again.
 Status MappedFile::ReadAt(uint64_t offset, void* target, size_t count) const {
   uint8_t* out = static_cast<uint8_t*>(target);
   if (!touched()) return ReadByPosition(offset, out, count);
@@ -108,6 +115,7 @@ Status MappedFile::ReadAt(uint64_t offset, void* target, size_t count) const {
   return CheckStillThere(end, false);
 }
 
+// Parts are counted from the start of the target: memory of this size begins on a page of its own.
 Status MappedFile::ReadAtParallel(uint64_t offset, uint8_t* target, size_t count) const {
   if (count < kParallelReadBytes) return ReadAt(offset, target, count);
   const size_t parts = (count + FreshPages::kUnit - 1) / FreshPages::kUnit;
@@ -150,6 +158,7 @@ Result<FileState> MappedFile::CompareWithOpened() const {
   Result<FileStat> now = StatFile(file_);
   if (!now.ok()) return std::move(now.error());
   if (now.value().byte_length < byte_length()) return FileState::kTruncated;
+  // A descriptor leads to the opened inode whatever becomes of the path, so on most file systems size and time decide.
   const bool same = now.value().byte_length == byte_length() && now.value().mtime_ns == opened_.mtime_ns &&
                     now.value().inode == opened_.inode && now.value().device == opened_.device;
   return same ? FileState::kSame : FileState::kModified;

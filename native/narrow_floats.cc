@@ -153,6 +153,7 @@ TORCH_CHECKPOINT_INLINE void QuantizeBlocks(const uint8_t* source, uint8_t* targ
   for (; blocks > 0; blocks--, source += kQ8BlockElements * sizeof(float), target += kQ8BlockBytes) {
     float block[kQ8BlockElements];
     std::memcpy(block, source, sizeof(block));
+    // ggml multiplies by the inverse of the scale as float32, before the scale is rounded to float16.
     const float scale = LargestMagnitude(block) / 127.0f;
     const float inverse = scale != 0 ? 1.0f / scale : 0.0f;
     uint32_t scale_bits;
@@ -172,6 +173,7 @@ TORCH_CHECKPOINT_INLINE void QuantizeBlocks(const uint8_t* source, uint8_t* targ
   }
 }
 
+// Inlined into one function for each instruction set, which is what makes the compiler vectorize for it.
 TORCH_CHECKPOINT_INLINE void CastWith(Kernel kernel, const uint8_t* source, uint8_t* target, size_t count) {
   switch (kernel) {
     case Kernel::kFloat16:

@@ -61,6 +61,7 @@ constexpr uint32_t kSharingFileSystems[] = {
 };
 #endif
 
+// Messages have no path: JavaScript adds the one the user wrote.
 Error OpenError(int error_number) {
   switch (error_number) {
     case ENOENT:
@@ -104,6 +105,8 @@ Result<OsFile> RequireRegular(int file) {
 
 }  // namespace
 
+// O_NONBLOCK: a FIFO without a writer would block for ever; for regular files it means nothing.  O_NOCTTY: opening a
+// terminal by mistake must not make it ours.
 Result<OsFile> OpenForReading(const std::string& path) {
   int file;
   do {
@@ -113,6 +116,7 @@ Result<OsFile> OpenForReading(const std::string& path) {
   return RequireRegular(file);
 }
 
+// The duplicate shares the file position with the caller's descriptor, which is why all reads here are by position.
 Result<OsFile> DuplicateForReading(int descriptor) {
   const int file = fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
   if (file < 0) return OpenError(errno);
@@ -137,6 +141,7 @@ Result<FileStat> StatFile(OsFile file) {
   return result;
 }
 
+// When in doubt the answer is yes: reading by position works everywhere.
 bool IsNetworkFile(OsFile file) {
   struct statfs status;
   if (fstatfs(file, &status) != 0) return true;
@@ -170,6 +175,8 @@ Result<size_t> ReadSome(OsFile file, uint64_t offset, void* target, size_t count
   }
 }
 
+// A short write is not an error by itself: the next call says why.  Memory that faults half way gives a short write first
+// and EFAULT then.
 Status WriteAll(OsFile file, uint64_t offset, const void* source, size_t count) {
   const uint8_t* bytes = static_cast<const uint8_t*>(source);
   while (count > 0) {
@@ -215,6 +222,7 @@ uint8_t* MapPrivate(OsFile file, uint64_t byte_length) {
 
 void UnmapPrivate(uint8_t* address, uint64_t byte_length) { munmap(address, byte_length); }
 
+// The caller owns the memory that is replaced; MAP_FIXED unmaps it without a word.
 bool MapPrivateOver(OsFile file, uint64_t offset, uint64_t byte_length, void* address) {
   void* result = mmap(address, byte_length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, file,
                       static_cast<off_t>(offset));

@@ -31,6 +31,7 @@ Error OpenError(DWORD error_number) {
   }
 }
 
+// With an OVERLAPPED, ReadFile and WriteFile on a synchronous handle work by position.
 OVERLAPPED AtOffset(uint64_t offset) {
   OVERLAPPED at = {};
   at.Offset = static_cast<DWORD>(offset);
@@ -119,6 +120,8 @@ Result<size_t> CopyInKernel(OsFile, uint64_t, OsFile, uint64_t, size_t) {
   return MakeError(ErrorCode::kUnsupported, "Windows copies whole files only");
 }
 
+// PAGE_WRITECOPY and FILE_MAP_COPY are the private mapping of POSIX.  While it exists nobody can cut the file short
+// (ERROR_USER_MAPPED_FILE), so reads need no guard here.
 uint8_t* MapPrivate(OsFile file, uint64_t) {
   HANDLE section = CreateFileMappingW(file, nullptr, PAGE_WRITECOPY, 0, 0, nullptr);
   if (section == nullptr) return nullptr;

@@ -16,6 +16,7 @@ unsigned UsefulThreads() {
   return threads;
 }
 
+// Tasks are handed out one by one, so that a thread which the system takes away for a while holds up only its own task.
 void RunParallel(size_t count, unsigned threads, const std::function<void(size_t)>& task) {
   std::atomic<size_t> next{0};
   auto drain = [&] {

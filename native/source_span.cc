@@ -37,6 +37,7 @@ Status SourceSpan::CheckAfter(bool faulted) const {
   return MakeError(ErrorCode::kTruncated, "a mapped page can no longer be read; the file was cut short");
 }
 
+// Pieces are cut alike on both sides, by the smaller of the two limits.
 Result<bool> SpansEqual(const SourceSpan& a, const SourceSpan& b) {
   const uint64_t length = a.byte_length(), piece_bytes = std::min(a.PieceBytes(), b.PieceBytes());
   std::vector<uint8_t> a_scratch, b_scratch;

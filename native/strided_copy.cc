@@ -119,6 +119,8 @@ void ForEachOuter(Reduced* w, size_t skip_a, size_t skip_b, const uint8_t* sourc
 }
 
 // Owns nothing: runs inside the guard.
+//
+// The item size is a template argument, so that each copy of an item is one load and one store.
 template <size_t kItemsize>
 void Copy(Reduced* w, const uint8_t* source, uint8_t* target) {
   const size_t last = w->shape.size() - 1;
@@ -143,6 +145,7 @@ void Copy(Reduced* w, const uint8_t* source, uint8_t* target) {
 
 }  // namespace
 
+// Everything is proven before a pointer is made: no product or sum below can overflow when this has passed.
 Result<uint64_t> CheckWindow(const StridedWindow& window, uint64_t source_bytes) {
   constexpr uint64_t kMax = std::numeric_limits<uint64_t>::max();
   using ULL = unsigned long long;

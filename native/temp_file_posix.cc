@@ -118,6 +118,7 @@ Result<TempFile> TempFile::Create(const std::string& target, uint64_t byte_lengt
     return MakeError(ErrorCode::kWriteFailed, "cannot write \"%s\": it is a device, pipe or socket", path.c_str());
   }
 
+  // Before the space is reserved: what a dead writer left may be the space that is missing.
   const std::string prefix = TempNamePrefix(name);
   RemoveLeftovers(directory, prefix);
   for (int attempt = 0; attempt < kMaxCreations; attempt++) {
@@ -163,11 +164,14 @@ TempFile::TempFile(TempFile&& other) noexcept
       target_path_(std::move(other.target_path_)),
       reserved_(other.reserved_) {}
 
+// Name first and lock (with the descriptor) last: a cleaner never sees an unlocked name of a live writer.
 TempFile::~TempFile() {
   Remove();
   if (file_ >= 0) close(file_);
 }
 
+// Order: size, data, name, directory.  A crash before the rename leaves the old target and a temporary file that the next
+// writer removes; one after it leaves the new target, whole if fsync was asked for.
 Status TempFile::Commit(uint64_t byte_length, bool fsync) {
   if (reserved_ > byte_length && ftruncate(file_, static_cast<off_t>(byte_length)) != 0) {
     return WriteError(errno, "cut to size", temp_path_);

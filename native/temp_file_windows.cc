@@ -16,6 +16,7 @@
 
 namespace torch_checkpoint {
 
+// 64 random bits do not collide a hundred times.
 static constexpr int kMaxCreations = 100;
 
 namespace {
@@ -60,6 +61,7 @@ void RemoveLeftovers(const std::string& directory, const std::string& prefix) {
 
 }  // namespace
 
+// Setting the end of the file allocates its clusters on NTFS, so a full disk is known before the first byte.
 Result<TempFile> TempFile::Create(const std::string& target, uint64_t byte_length) {
   const std::string path = ResolveLinks(target);
   const std::string directory = path.substr(0, NameBegin(path)), name = path.substr(NameBegin(path));
@@ -102,6 +104,8 @@ TempFile::~TempFile() {
   Remove();
 }
 
+// MoveFileEx replaces the target in one step, and fails while anybody has the target mapped or open without
+// FILE_SHARE_DELETE; then the temporary file stays until Remove().
 Status TempFile::Commit(uint64_t byte_length, bool fsync) {
   if (reserved_ > byte_length) {
     FILE_END_OF_FILE_INFO end;

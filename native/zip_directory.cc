@@ -97,6 +97,7 @@ Status ApplyZip64Extra(std::string_view extra, uint64_t* byte_length, uint64_t* 
   while (fields.remaining() >= 4) {
     const uint16_t id = fields.U16();
     const uint16_t length = fields.U16();
+    // 0 - header id, 2 - length of the body (4.5.1).  Extra fields that are not ours are stepped over.
     if (id != kZip64ExtraId) {
       fields.Skip(length);
       if (!fields.ok()) break;
@@ -104,6 +105,8 @@ Status ApplyZip64Extra(std::string_view extra, uint64_t* byte_length, uint64_t* 
     }
     const std::string_view body = fields.Bytes(length);
     ByteCursor wide(reinterpret_cast<const uint8_t*>(body.data()), body.size());
+    // 0 - uncompressed size, 8 - compressed size, 16 - local header offset, 24 - disk: each only if saturated outside, so
+    // the positions move up when one is missing
     if (*byte_length == kZipSee64U32) *byte_length = wide.U64();
     if (*stored_length == kZipSee64U32) *stored_length = wide.U64();
     if (*header_offset == kZipSee64U32) *header_offset = wide.U64();
@@ -123,32 +126,35 @@ Status ParseEntries(const ZipEnd& end, ZipDirectory* directory) {
   ByteCursor cursor(directory->directory_bytes.data(), directory->directory_bytes.size());
   for (uint64_t i = 0; i < end.record_count; i++) {
     const uint64_t entry_offset = end.directory_offset + cursor.position();
-    // 0 - signature
+    // 0 - central file header signature, 0x02014B50 (APPNOTE 4.3.12)
     const uint32_t signature = cursor.U32();
-    // 4 - version made by, 6 - version needed
+    // 4 - version made by: the tool and host system; PyTorch writes 0
+    // 6 - version needed to extract: 0 or 20 from PyTorch, 45 from tools that use Zip64; what we cannot extract shows
+    //     in the method and not here
     cursor.Skip(4);
-    // 8 - flags
+    // 8 - general purpose bit flags (4.4.4): bit 0 encrypted, bit 3 sizes in a data descriptor, bit 11 UTF-8 name
     const uint16_t flags = cursor.U16();
-    // 10 - method
+    // 10 - compression method: 0 stored, 8 deflated; others are refused when the record is read
     const uint16_t method = cursor.U16();
-    // 12 - time, 14 - date
+    // 12 - last modification time, 14 - date: always 0 from PyTorch
     cursor.Skip(4);
-    // 16 - crc-32
+    // 16 - crc-32 of the inflated bytes; 0 when PyTorch was told not to compute it
     const uint32_t crc32 = cursor.U32();
-    // 20 - stored size, 24 - inflated size; 0xFFFFFFFF: see the Zip64 extra field
+    // 20 - compressed (stored) size, 24 - uncompressed (inflated) size; 0xFFFFFFFF: see the Zip64 extra field
     uint64_t stored_length = cursor.U32();
     uint64_t byte_length = cursor.U32();
-    // 28 - name length, 30 - extra length, 32 - comment length
+    // 28 - file name length, 30 - extra field length, 32 - file comment length: of the three parts after the fixed 46
+    //      bytes.  PyTorch's alignment padding ("FB") is in the local header only
     const uint16_t name_length = cursor.U16();
     const uint16_t extra_length = cursor.U16();
     const uint16_t comment_length = cursor.U16();
-    // 34 - disk of the local header
+    // 34 - number of the disk with the local header; 0xFFFF: see the Zip64 extra field
     uint32_t disk = cursor.U16();
-    // 36 - internal attributes, 38 - external attributes
+    // 36 - internal attributes (text or binary), 38 - external attributes (mode bits): of no meaning for a record
     cursor.Skip(6);
-    // 42 - offset of the local header; 0xFFFFFFFF: see the Zip64 extra field
+    // 42 - relative offset of the local header; 0xFFFFFFFF: see the Zip64 extra field
     uint64_t header_offset = cursor.U32();
-    // 46 - name, extra, comment
+    // 46 - file name, extra field, file comment
     const std::string_view name = cursor.Bytes(name_length);
     const std::string_view extra = cursor.Bytes(extra_length);
     cursor.Skip(comment_length);
@@ -171,6 +177,7 @@ Status ParseEntries(const ZipEnd& end, ZipDirectory* directory) {
       return MakeError(ErrorCode::kZipCorrupt, "the name of entry %llu contains a NUL byte", static_cast<ULL>(i))
           .At(entry_offset);
     }
+    // A stored record is a view of its bytes: both sizes must be the same.  An encrypted one carries 12 bytes more.
     const bool encrypted = (flags & kZipFlagEncrypted) != 0;
     if (method == kZipMethodStored && stored_length != byte_length && !encrypted) {
       return MakeError(ErrorCode::kZipCorrupt, "entry \"%.*s\" is stored with %llu bytes but claims %llu",
@@ -182,6 +189,7 @@ Status ParseEntries(const ZipEnd& end, ZipDirectory* directory) {
         {name, IsAscii(name), encrypted, method, crc32, header_offset, 0, stored_length, byte_length});
   }
   if (cursor.remaining() != 0) {
+    // Bytes that no entry claims could be a second directory for a reader that counts differently.
     return MakeError(ErrorCode::kZipCorrupt, "%zu bytes follow the last of %llu central directory entries",
                      cursor.remaining(), static_cast<ULL>(end.record_count))
         .At(end.directory_offset + cursor.position());
@@ -202,12 +210,15 @@ std::vector<uint32_t> FileOrder(const std::vector<ZipRecord>& records) {
 // Checks one local header and sets the payload's place.  `bytes` holds the header and its name.
 Status CheckLocalHeader(const uint8_t* bytes, uint64_t limit, ZipRecord* record) {
   const std::string_view name = record->name;
+  // 0 - local file header signature, 0x04034B50 (4.3.7)
   if (LoadU32(bytes) != kZipLocalSignature) {
     return MakeError(ErrorCode::kZipCorrupt, "found %08x where the local header of \"%.*s\" must be, expected %08x",
                      LoadU32(bytes), static_cast<int>(name.size()), name.data(), kZipLocalSignature)
         .At(record->header_offset);
   }
-  // 26 - name length, 28 - extra length
+  // 4 - version needed, 6 - flags, 8 - method, 10 - time, 12 - date, 14 - crc-32, 18 - stored size, 22 - inflated size:
+  // not read.  The directory has said all of it, and PyTorch writes zeros for the last three.
+  // 26 - file name length, 28 - extra field length; 30 - file name, then the extra field with the padding
   ByteCursor lengths(bytes + kZipLocalNameLengthOffset, 4);
   const uint16_t name_length = lengths.U16();
   const uint16_t extra_length = lengths.U16();
@@ -227,6 +238,9 @@ Status CheckLocalHeader(const uint8_t* bytes, uint64_t limit, ZipRecord* record)
 }
 
 // Reads every local header, proves each record inside [0, limit) and apart from its neighbours.
+//
+// Walking in file order makes overlap a comparison with the record before: each header must begin where the last payload
+// has ended.  Data descriptors and padding between records are skipped over without a look.
 Status LocatePayloads(const ByteSource& source, uint64_t limit, std::vector<ZipRecord>* records) {
   const std::vector<uint32_t> order = FileOrder(*records);
   std::vector<uint8_t> batch;
@@ -268,7 +282,8 @@ Status LocatePayloads(const ByteSource& source, uint64_t limit, std::vector<ZipR
   return Status();
 }
 
-// Makes every name UTF-8 (unless it is already) and refuses two equal ones.
+// Makes every name UTF-8 (unless it is already) and refuses two equal ones: readers disagree on which of two counts, so
+// that a scanner could be shown one and a loader the other.
 Status DecodeAndCompareNames(ZipDirectory* directory) {
   std::vector<std::pair<uint64_t, uint32_t>> hashed(directory->records.size());
   for (size_t i = 0; i < hashed.size(); i++) {
@@ -295,6 +310,8 @@ Status DecodeAndCompareNames(ZipDirectory* directory) {
   return Status();
 }
 
+// The stages in order: bound, copy, parse, prove against the local headers, compare names.  Nothing of the directory is
+// returned before all of them have passed.
 Result<ZipDirectory> ParseFromEnd(const ByteSource& source, const ZipEnd& end, uint64_t max_records) {
   if (end.record_count > max_records) {
     return MakeError(ErrorCode::kLimitExceeded, "the zip container has %llu records, the limit is %llu",

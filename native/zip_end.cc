@@ -32,13 +32,13 @@ Status ReadZip64End(const ByteSource& source, uint64_t end_offset, ZipEnd* end, 
   Status status = source.ReadAt(locator_offset, bytes, kZip64LocatorBytes);
   if (!status.ok()) return status;
   ByteCursor locator(bytes, kZip64LocatorBytes);
-  // 0 - signature
+  // 0 - zip64 end of central directory locator signature, 0x07064B50 (APPNOTE 4.3.15)
   if (locator.U32() != kZip64LocatorSignature) return Status();
-  // 4 - number of the disk with the Zip64 end record
+  // 4 - number of the disk with the zip64 end of central directory record
   const uint32_t end_disk = locator.U32();
-  // 8 - offset of the Zip64 end record
+  // 8 - relative offset of that record, from the start of its disk
   const uint64_t zip64_offset = locator.U64();
-  // 16 - total number of disks
+  // 16 - total number of disks: 1 from most writers, 0 from some
   const uint32_t disks = locator.U32();
   if (end_disk != 0 || disks > 1) {
     return MakeError(ErrorCode::kUnsupported, "a zip archive split over %u disks", disks).At(locator_offset);
@@ -51,7 +51,7 @@ Status ReadZip64End(const ByteSource& source, uint64_t end_offset, ZipEnd* end, 
   status = source.ReadAt(zip64_offset, bytes, kZip64EndBytes);
   if (!status.ok()) return status;
   ByteCursor record(bytes, kZip64EndBytes);
-  // 0 - signature
+  // 0 - zip64 end of central directory signature, 0x06064B50 (4.3.14)
   const uint32_t signature = record.U32();
   // 4 - size of the rest of the record; version 2 and extensible data may make it longer, never shorter
   const uint64_t rest = record.U64();
@@ -60,10 +60,11 @@ Status ReadZip64End(const ByteSource& source, uint64_t end_offset, ZipEnd* end, 
   // 16 - this disk, 20 - disk where the directory starts
   const uint32_t disk = record.U32();
   const uint32_t directory_disk = record.U32();
-  // 24 - records on this disk, 32 - records
+  // 24 - entries in the directory on this disk, 32 - entries in the directory
   const uint64_t here = record.U64();
   end->record_count = record.U64();
-  // 40 - bytes of the directory, 48 - its offset
+  // 40 - size of the central directory, 48 - its offset from the start of the first disk
+  // 56 - extensible data sector: not read
   end->directory_bytes = record.U64();
   end->directory_offset = record.U64();
   if (signature != kZip64EndSignature) {
@@ -90,18 +91,18 @@ Status ReadZip64End(const ByteSource& source, uint64_t end_offset, ZipEnd* end, 
 // ends where the end records begin.
 Result<ZipEnd> ReadEnd(const ByteSource& source, uint64_t offset, const uint8_t* bytes, bool* exact) {
   ByteCursor record(bytes, kZipEndBytes);
-  // 0 - signature, matched by the caller
+  // 0 - end of central directory signature, 0x06054B50 (4.3.16), matched by the caller
   record.Skip(4);
-  // 4 - this disk, 6 - disk where the directory starts
+  // 4 - number of this disk, 6 - disk where the central directory starts
   const uint16_t disk = record.U16();
   const uint16_t directory_disk = record.U16();
-  // 8 - records on this disk, 10 - records
+  // 8 - entries in the directory on this disk, 10 - entries in the directory; 0xFFFF: see Zip64
   const uint16_t here = record.U16();
   const uint16_t total = record.U16();
-  // 12 - bytes of the directory, 16 - its offset
+  // 12 - size of the central directory, 16 - its offset; 0xFFFFFFFF: see Zip64
   const uint32_t directory_bytes = record.U32();
   const uint32_t directory_offset = record.U32();
-  // 20 - comment length
+  // 20 - archive comment length; 22 - the comment, which may be followed by anything
   const uint16_t comment = record.U16();
   if (comment > source.byte_length() - offset - kZipEndBytes) {
     return MakeError(ErrorCode::kZipCorrupt, "the archive comment claims %u bytes, %llu follow", comment,
@@ -142,6 +143,7 @@ Result<ZipEnd> ReadEnd(const ByteSource& source, uint64_t offset, const uint8_t*
                      static_cast<ULL>(end.record_count), static_cast<ULL>(end.directory_bytes))
         .At(offset);
   }
+  // The count is only a claim so far, but one that the directory's bytes could hold: memory for it may be asked for.
   if (end.record_count > 0) {
     uint8_t signature[4];
     status = source.ReadAt(end.directory_offset, signature, sizeof(signature));
@@ -156,6 +158,9 @@ Result<ZipEnd> ReadEnd(const ByteSource& source, uint64_t offset, const uint8_t*
   return end;
 }
 
+// For messages only.  A payload may contain the signature, so a hit counts only when its own size field agrees with the
+// distance.
+//
 // Where the payload that starts at `begin` ends, judged by a data descriptor whose sizes say so; 0 when none is found
 // within `budget` bytes.  `end` receives the first byte behind the descriptor.
 Result<uint64_t> FindDescriptor(const ByteSource& source, uint64_t begin, uint64_t* budget, uint64_t* end) {
@@ -200,6 +205,7 @@ Result<std::vector<ZipEnd>> FindZipEnds(const ByteSource& source) {
   std::vector<ZipEnd> exact_ends, other_ends;
   Status first_failure;
   size_t candidates = 0;
+  // From the back: the last record that parses is the one that most tools use.
   for (size_t i = tail_bytes < kZipEndBytes ? 0 : tail_bytes - kZipEndBytes + 1; i-- > 0;) {
     if (tail[i] != 'P' || LoadU32(&tail[i]) != kZipEndSignature) continue;
     if (++candidates > kMaxCandidates) break;

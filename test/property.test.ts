@@ -2,8 +2,25 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import {
-  ByteArray, Complex, DType, Device, FrozenSet, load, OrderedDict, Parameter, PyFloat, PyGlobal, PyInt, PyObject, type PyValue, pyFloat,
-  pyInt, Size, Tensor, toBytes, Tuple,
+  ByteArray,
+  Complex,
+  DType,
+  Device,
+  FrozenSet,
+  load,
+  OrderedDict,
+  Parameter,
+  PyFloat,
+  PyGlobal,
+  PyInt,
+  PyObject,
+  type PyValue,
+  pyFloat,
+  pyInt,
+  Size,
+  Tensor,
+  toBytes,
+  Tuple,
 } from '../lib/index';
 import { MemoryBytes, Storage } from '../lib/tensor/storage';
 
@@ -29,7 +46,8 @@ function assertSame(before: unknown, after: unknown): void {
   for (let top = stack.pop(); top; top = stack.pop()) {
     const [a, b] = top;
     if (a instanceof PyFloat) demand(Object.is(a.value, b), 'float', a.value, b);
-    else if (a instanceof PyInt) demand(typeof b !== 'string' && b !== null && BigInt(b as number) === a.value, 'int', a.value, b);
+    else if (a instanceof PyInt)
+      demand(typeof b !== 'string' && b !== null && BigInt(b as number) === a.value, 'int', a.value, b);
     else if (typeof a === 'bigint') demand(BigInt(b as number) === a, 'bigint', a, b);
     else if (typeof a !== 'object' || a === null) demand(Object.is(a, b), 'value', a, b);
     else if (typeof b !== 'object' || b === null) demand(false, 'kind', a, b);
@@ -49,8 +67,14 @@ type Demand = (holds: boolean, what: string, a: unknown, b: unknown) => void;
 
 function parts(a: object, b: object, demand: Demand): [unknown, unknown][] {
   if (a instanceof Tensor && b instanceof Tensor) {
-    for (const field of ['dtype', 'storageOffset', 'requiresGrad'] as const) demand(a[field] === b[field], field, a[field], b[field]);
-    demand(String([a.shape, a.stride]) === String([b.shape, b.stride]), 'shape and stride', [a.shape, a.stride], [b.shape, b.stride]);
+    for (const field of ['dtype', 'storageOffset', 'requiresGrad'] as const)
+      demand(a[field] === b[field], field, a[field], b[field]);
+    demand(
+      String([a.shape, a.stride]) === String([b.shape, b.stride]),
+      'shape and stride',
+      [a.shape, a.stride],
+      [b.shape, b.stride],
+    );
     demand(Buffer.from(a.toBytes()).equals(b.toBytes()), 'elements', a, b);
     return [[a.storage, b.storage]];
   }
@@ -63,7 +87,11 @@ function parts(a: object, b: object, demand: Demand): [unknown, unknown][] {
     return [];
   }
   if (a instanceof PyObject && b instanceof PyObject) {
-    return [[a.global, b.global], [a.args, b.args], [a.state ?? null, b.state ?? null]];
+    return [
+      [a.global, b.global],
+      [a.args, b.args],
+      [a.state ?? null, b.state ?? null],
+    ];
   }
   if (a instanceof Complex || a instanceof Device || a instanceof PyGlobal) {
     demand(String(a) === String(b), 'scalar', a, b);
@@ -81,8 +109,15 @@ function parts(a: object, b: object, demand: Demand): [unknown, unknown][] {
   const entries = a instanceof Map ? [...a] : Object.entries(a);
   const others = [...(b as Map<unknown, unknown>)];
   demand(others.length === entries.length, 'size', entries.length, others.length);
-  const attributes: [unknown, unknown][] = a instanceof OrderedDict && a.attributes ? [[a.attributes, (b as OrderedDict).attributes]] : [];
-  return [...attributes, ...entries.flatMap(([key, value], i): [unknown, unknown][] => [[key, others[i]?.[0]], [value, others[i]?.[1]]])];
+  const attributes: [unknown, unknown][] =
+    a instanceof OrderedDict && a.attributes ? [[a.attributes, (b as OrderedDict).attributes]] : [];
+  return [
+    ...attributes,
+    ...entries.flatMap(([key, value], i): [unknown, unknown][] => [
+      [key, others[i]?.[0]],
+      [value, others[i]?.[1]],
+    ]),
+  ];
 }
 
 // ---- values
@@ -92,7 +127,10 @@ const SAVABLE = DType.all().filter((dtype) => dtype.array !== undefined && !/^q|
 const storage = fc
   .tuple(fc.constantFrom(...SAVABLE), fc.uint8Array({ minLength: 0, maxLength: 12 }), fc.integer({ min: 0, max: 24 }))
   .map(([dtype, pattern, count]) => {
-    const bytes = Uint8Array.from({ length: dtype.byteLength(count) }, (_, i) => (pattern[i % Math.max(1, pattern.length)] ?? 0) & (dtype === DType.bool ? 1 : 255));
+    const bytes = Uint8Array.from(
+      { length: dtype.byteLength(count) },
+      (_, i) => (pattern[i % Math.max(1, pattern.length)] ?? 0) & (dtype === DType.bool ? 1 : 255),
+    );
     return new Storage('', 'cpu', dtype, new MemoryBytes(bytes), dtype.storageClass === undefined);
   });
 
@@ -123,11 +161,21 @@ function tensorOf(storages: readonly Storage[], { base, dims, offset, requiresGr
   const from = isEmpty() ? 0 : Math.min(offset, count - 1 - reach());
   const { isFloatingPoint, isComplex } = on.dtype;
   const grad = requiresGrad && (isFloatingPoint || isComplex);
-  const tensor = new Tensor(on, on.dtype, sizes.map(([size]) => size), sizes.map(([, step]) => step), from, grad);
+  const tensor = new Tensor(
+    on,
+    on.dtype,
+    sizes.map(([size]) => size),
+    sizes.map(([, step]) => step),
+    from,
+    grad,
+  );
   return isParameter ? new Parameter(tensor, grad) : tensor;
 }
 
-const text = fc.oneof(fc.string({ unit: 'binary', maxLength: 8 }), fc.constantFrom('', 'a', '0', 'cpu', 'storage', 'weight', '\ud800', 'x'.repeat(300)));
+const text = fc.oneof(
+  fc.string({ unit: 'binary', maxLength: 8 }),
+  fc.constantFrom('', 'a', '0', 'cpu', 'storage', 'weight', '\ud800', 'x'.repeat(300)),
+);
 const float = fc.double().map((value) => pyFloat(value));
 const integer = fc.oneof(fc.maxSafeInteger(), fc.integer({ min: -300, max: 70_000 }));
 
@@ -143,7 +191,12 @@ const leaf = fc.oneof(
   fc.constantFrom<PyValue>(DType.float32, DType.bfloat16, Size.from([2, 3])),
   fc.nat(3).map((i) => new Device(`cuda:${i}`)),
 );
-const key = fc.oneof(text, integer, fc.integer({ min: 1, max: 9 }).map((x) => x + 0.5), fc.constant(null));
+const key = fc.oneof(
+  text,
+  integer,
+  fc.integer({ min: 1, max: 9 }).map((x) => x + 0.5),
+  fc.constant(null),
+);
 
 /** A graph as a tree with numbers in the place of what is shared: tensors, and containers made before. */
 type Plan =
@@ -160,8 +213,20 @@ const plan = fc.letrec<{ value: Plan }>((tie) => ({
     { weight: 3, arbitrary: leaf.map((value): Plan => ({ kind: 'leaf', value })) },
     { weight: 3, arbitrary: fc.nat(99).map((index): Plan => ({ kind: 'tensor', index })) },
     { weight: 1, arbitrary: fc.nat(99).map((index): Plan => ({ kind: 'again', index })) },
-    { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom('set' as const, 'frozenset' as const), values: fc.uniqueArray(fc.oneof(text, integer), { maxLength: 4 }) }) },
-    { weight: 3, arbitrary: fc.record({ kind: fc.constantFrom('list' as const, 'tuple' as const), items: fc.array(tie('value'), { maxLength: 5 }) }) },
+    {
+      weight: 1,
+      arbitrary: fc.record({
+        kind: fc.constantFrom('set' as const, 'frozenset' as const),
+        values: fc.uniqueArray(fc.oneof(text, integer), { maxLength: 4 }),
+      }),
+    },
+    {
+      weight: 3,
+      arbitrary: fc.record({
+        kind: fc.constantFrom('list' as const, 'tuple' as const),
+        items: fc.array(tie('value'), { maxLength: 5 }),
+      }),
+    },
     {
       weight: 4,
       arbitrary: fc.record({
@@ -202,7 +267,8 @@ function build(tree: Plan, tensors: readonly Tensor[]): PyValue {
         return keep(new FrozenSet(node.values));
       case 'plain': {
         const object = keep(Object.create(null) as Record<string, PyValue>);
-        for (const [name, value] of node.entries) if (typeof name === 'string' && !/^\d+$/.test(name)) object[name] = go(value);
+        for (const [name, value] of node.entries)
+          if (typeof name === 'string' && !/^\d+$/.test(name)) object[name] = go(value);
         return object;
       }
       case 'object': {
@@ -216,7 +282,8 @@ function build(tree: Plan, tensors: readonly Tensor[]): PyValue {
       case 'ordered': {
         const dict = keep(new OrderedDict());
         fill(dict, node.entries, go);
-        if (node.args.length) dict.attributes = new Map(node.args.map((value, i): [string, PyValue] => [`attribute${i}`, go(value)]));
+        if (node.args.length)
+          dict.attributes = new Map(node.args.map((value, i): [string, PyValue] => [`attribute${i}`, go(value)]));
         return dict;
       }
     }
@@ -224,7 +291,11 @@ function build(tree: Plan, tensors: readonly Tensor[]): PyValue {
   return go(tree);
 }
 
-function fill(map: Map<PyValue, PyValue>, entries: readonly (readonly [PyValue, Plan])[], go: (node: Plan) => PyValue): Map<PyValue, PyValue> {
+function fill(
+  map: Map<PyValue, PyValue>,
+  entries: readonly (readonly [PyValue, Plan])[],
+  go: (node: Plan) => PyValue,
+): Map<PyValue, PyValue> {
   for (const [name, value] of entries) map.set(name, go(value));
   return map;
 }
@@ -243,18 +314,30 @@ const options = fc.record(
 test(`${RUNS} graphs come back as they were`, { timeout: 120_000 }, async () => {
   let tensorsSaved = 0;
   await fc.assert(
-    fc.asyncProperty(fc.array(storage, { minLength: 1, maxLength: 4 }), fc.array(window, { maxLength: 6 }), plan, options, async (storages, windows, tree, choice) => {
-      const tensors = windows.map((one) => tensorOf(storages, one));
-      const value = build({ kind: 'list', items: [tree, ...tensors.map((_, index): Plan => ({ kind: 'tensor', index }))] }, tensors);
-      tensorsSaved += tensors.length;
-      const bytes = await toBytes(value, choice);
-      const back = await load(bytes);
-      assertSame(value, back);
-      // What was loaded remembers its floats, strings and layout; the layout of 2.6 does not say its alignment.
-      const again = await toBytes(back, { format: choice.format ?? 'zip', ...(choice.storageAlignment ? { storageAlignment: choice.storageAlignment } : {}) });
-      if (choice.format !== 'legacy') expect(Buffer.from(again).equals(bytes)).toBe(true);
-      assertSame(value, await load(again));
-    }),
+    fc.asyncProperty(
+      fc.array(storage, { minLength: 1, maxLength: 4 }),
+      fc.array(window, { maxLength: 6 }),
+      plan,
+      options,
+      async (storages, windows, tree, choice) => {
+        const tensors = windows.map((one) => tensorOf(storages, one));
+        const value = build(
+          { kind: 'list', items: [tree, ...tensors.map((_, index): Plan => ({ kind: 'tensor', index }))] },
+          tensors,
+        );
+        tensorsSaved += tensors.length;
+        const bytes = await toBytes(value, choice);
+        const back = await load(bytes);
+        assertSame(value, back);
+        // What was loaded remembers its floats, strings and layout; the layout of 2.6 does not say its alignment.
+        const again = await toBytes(back, {
+          format: choice.format ?? 'zip',
+          ...(choice.storageAlignment ? { storageAlignment: choice.storageAlignment } : {}),
+        });
+        if (choice.format !== 'legacy') expect(Buffer.from(again).equals(bytes)).toBe(true);
+        assertSame(value, await load(again));
+      },
+    ),
     parameters,
   );
   expect(tensorsSaved).toBeGreaterThan(RUNS);
@@ -262,22 +345,32 @@ test(`${RUNS} graphs come back as they were`, { timeout: 120_000 }, async () => 
 
 test(`${RUNS} sets of views come back compacted`, { timeout: 120_000 }, async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(storage, { minLength: 1, maxLength: 3 }), fc.array(window, { minLength: 1, maxLength: 6 }), async (storages, windows) => {
-      const tensors = windows.map((one) => tensorOf(storages, one));
-      const back = await load<Tensor[]>(await toBytes(tensors, { compact: true }));
-      tensors.forEach((tensor, i) => {
-        const copy = back[i] as Tensor;
-        expect([copy.dtype, copy.shape, copy.stride, copy.requiresGrad]).toEqual([tensor.dtype, tensor.shape, tensor.stride, tensor.requiresGrad]);
-        expect(Buffer.from(copy.toBytes()).equals(tensor.toBytes())).toBe(true);
-        // Elements that were one are still one.
-        back.forEach((other, k) => {
-          const one = tensors[k] as Tensor;
-          if (one.storage !== tensor.storage || !tensor.numel || !one.numel) return;
-          if (other.storage === copy.storage) expect(other.storageOffset - copy.storageOffset).toBe(one.storageOffset - tensor.storageOffset);
-          else expect(span(one)[1] < span(tensor)[0] || span(tensor)[1] < span(one)[0]).toBe(true);
+    fc.asyncProperty(
+      fc.array(storage, { minLength: 1, maxLength: 3 }),
+      fc.array(window, { minLength: 1, maxLength: 6 }),
+      async (storages, windows) => {
+        const tensors = windows.map((one) => tensorOf(storages, one));
+        const back = await load<Tensor[]>(await toBytes(tensors, { compact: true }));
+        tensors.forEach((tensor, i) => {
+          const copy = back[i] as Tensor;
+          expect([copy.dtype, copy.shape, copy.stride, copy.requiresGrad]).toEqual([
+            tensor.dtype,
+            tensor.shape,
+            tensor.stride,
+            tensor.requiresGrad,
+          ]);
+          expect(Buffer.from(copy.toBytes()).equals(tensor.toBytes())).toBe(true);
+          // Elements that were one are still one.
+          back.forEach((other, k) => {
+            const one = tensors[k] as Tensor;
+            if (one.storage !== tensor.storage || !tensor.numel || !one.numel) return;
+            if (other.storage === copy.storage)
+              expect(other.storageOffset - copy.storageOffset).toBe(one.storageOffset - tensor.storageOffset);
+            else expect(span(one)[1] < span(tensor)[0] || span(tensor)[1] < span(one)[0]).toBe(true);
+          });
         });
-      });
-    }),
+      },
+    ),
     parameters,
   );
 });

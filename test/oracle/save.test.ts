@@ -6,7 +6,20 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { DType, load, loadSync, openSync, OrderedDict, Parameter, pyFloat, save, type SaveOptions, Tensor, toBytes, Tuple } from '../../lib/index';
+import {
+  DType,
+  load,
+  loadSync,
+  openSync,
+  OrderedDict,
+  Parameter,
+  pyFloat,
+  save,
+  type SaveOptions,
+  Tensor,
+  toBytes,
+  Tuple,
+} from '../../lib/index';
 
 const SCRIPT = join(__dirname, 'save.py');
 const PYTHONS = [
@@ -29,8 +42,16 @@ interface Made {
 /** Gives each request to the Python and returns its answers. */
 function ask<T>(python: string, command: string, requests: readonly object[]): T[] {
   const input = requests.map((request) => `${JSON.stringify(request)}\n`).join('');
-  const output = execFileSync(python, [SCRIPT, command], { input, encoding: 'utf8', maxBuffer: 2 ** 30, stdio: ['pipe', 'pipe', 'ignore'] });
-  return output.trimEnd().split('\n').map((line) => JSON.parse(line) as T);
+  const output = execFileSync(python, [SCRIPT, command], {
+    input,
+    encoding: 'utf8',
+    maxBuffer: 2 ** 30,
+    stdio: ['pipe', 'pipe', 'ignore'],
+  });
+  return output
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as T);
 }
 
 /** A root that is no object remembers nothing of its file, and a hole of `skip_data` has a checksum of zero. */
@@ -49,7 +70,11 @@ describe.each(PYTHONS)('with %s', (variable, python, old) => {
   }
   let files: { name: string; path: string }[];
   beforeAll(() => {
-    const made = execFileSync(python, [SCRIPT, 'make', join(top, variable)], { encoding: 'utf8', maxBuffer: 2 ** 30, stdio: ['ignore', 'pipe', 'ignore'] });
+    const made = execFileSync(python, [SCRIPT, 'make', join(top, variable)], {
+      encoding: 'utf8',
+      maxBuffer: 2 ** 30,
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
     files = made
       .trimEnd()
       .split('\n')
@@ -72,27 +97,44 @@ describe.each(PYTHONS)('with %s', (variable, python, old) => {
 
   const settings: [name: string, options: SaveOptions, skip: RegExp, request: object][] = [
     ['the other protocol', { pickleProtocol: 5 }, /^$/, {}],
-    ['protocol 3, large alignment', { pickleProtocol: 3, storageAlignment: 65536 }, /^(objects4|kwargs_objects_p4)/, {}],
-    ['protocol 2, no alignment, no checksums', { pickleProtocol: 2, storageAlignment: 1, crc32: false }, /^objects4/, {}],
+    [
+      'protocol 3, large alignment',
+      { pickleProtocol: 3, storageAlignment: 65536 },
+      /^(objects4|kwargs_objects_p4)/,
+      {},
+    ],
+    [
+      'protocol 2, no alignment, no checksums',
+      { pickleProtocol: 2, storageAlignment: 1, crc32: false },
+      /^objects4/,
+      {},
+    ],
     ['the legacy stream', { format: 'legacy' }, NOT_IN_LEGACY, {}],
     ['compact', { compact: true }, /^$/, { tolerant: true }],
     ...(old
-      ? ([['the layout of 1.13', { torchVersion: '1.13' }, /^$/, {}]] as const).map((one): [string, SaveOptions, RegExp, object] => [...one])
-      : ([
-          ['the layout of 2.6', { torchVersion: '2.6' }, /^$/, {}],
-          ['the layout of 2.13, mapped', { torchVersion: '2.13' }, /^$/, { mmap: true }],
-          ['the layout of 1.13', { torchVersion: '1.13' }, NOT_IN_OLD, {}],
-        ] as const
+      ? ([['the layout of 1.13', { torchVersion: '1.13' }, /^$/, {}]] as const).map(
+          (one): [string, SaveOptions, RegExp, object] => [...one],
+        )
+      : (
+          [
+            ['the layout of 2.6', { torchVersion: '2.6' }, /^$/, {}],
+            ['the layout of 2.13, mapped', { torchVersion: '2.13' }, /^$/, { mmap: true }],
+            ['the layout of 1.13', { torchVersion: '1.13' }, NOT_IN_OLD, {}],
+          ] as const
         ).map((one): [string, SaveOptions, RegExp, object] => [...one])),
   ];
   test.each(settings)('PyTorch reads the same from %s', { timeout: 600_000 }, async (_, options, skip, request) => {
     const out = mkdtempSync(join(top, 'out-'));
     // 1.13 cannot load its own subclasses under Python 3.11.
-    const chosen = files.filter(({ name }) => !skip.test(name) && !ON_DEVICE.test(name) && !(old && name === 'subclasses'));
+    const chosen = files.filter(
+      ({ name }) => !skip.test(name) && !ON_DEVICE.test(name) && !(old && name === 'subclasses'),
+    );
     const requests: object[] = [];
     for (const { name, path } of chosen) {
       const b = join(out, `${requests.length}.pt`);
-      await save(loadSync(path), b, { ...options, fsync: false }).catch((error: Error) => expect.unreachable(`${name}: ${error.message}`));
+      await save(loadSync(path), b, { ...options, fsync: false }).catch((error: Error) =>
+        expect.unreachable(`${name}: ${error.message}`),
+      );
       requests.push({ a: path, b, ...request });
     }
     const answers = ask<string | null>(python, 'compare', requests);
@@ -100,7 +142,11 @@ describe.each(PYTHONS)('with %s', (variable, python, old) => {
     expect(answers.length).toBe(chosen.length);
     expect(wrong).toEqual([]);
     if (options.crc32 !== false && options.format !== 'legacy') {
-      const broken = ask<string | null>(python, 'zips', requests.map((one) => ({ path: (one as { b: string }).b })));
+      const broken = ask<string | null>(
+        python,
+        'zips',
+        requests.map((one) => ({ path: (one as { b: string }).b })),
+      );
       expect(broken.filter((answer) => answer !== null)).toEqual([]);
     }
     rmSync(out, { recursive: true });
@@ -111,38 +157,81 @@ describe.each(PYTHONS)('with %s', (variable, python, old) => {
     mkdirSync(out);
     const base = Tensor.from(Float32Array.of(0, 1, 2, 3, 4, 5));
     const value = {
-      dict: { a: 1, b: pyFloat(1), c: 2.5, d: null, e: true, big: 2n ** 70n, text: 'é😀', bytes: Uint8Array.of(0, 255) },
+      dict: {
+        a: 1,
+        b: pyFloat(1),
+        c: 2.5,
+        d: null,
+        e: true,
+        big: 2n ** 70n,
+        text: 'é😀',
+        bytes: Uint8Array.of(0, 255),
+      },
       list: [1, [2, ['x']], Tuple.of(1, 2, 3, 4)],
       state: new OrderedDict([['w', base]]),
       views: [base, base.narrow(0, 1, 2), base.view(2, 3).transpose(0, 1)],
       parameter: new Parameter(Tensor.from(Float32Array.of(7)), true),
       frozen: new Parameter(Tensor.from(Float32Array.of(8)), false),
-      dtypes: [DType.float64, DType.float16, DType.bfloat16, DType.int64, DType.int8, DType.bool].map((dtype) => Tensor.from([1, 0, 1], { dtype })),
+      dtypes: [DType.float64, DType.float16, DType.bfloat16, DType.int64, DType.int8, DType.bool].map((dtype) =>
+        Tensor.from([1, 0, 1], { dtype }),
+      ),
       shapes: [Tensor.from(Float32Array.of(3), { shape: [] }), Tensor.from(new Float32Array(0), { shape: [0, 2] })],
     };
-    const tensor = (shape: number[], stride: number[], offset: number, memory: number | null, dtype: string, hex: string, more = {}) => ({ tensor: dtype, shape, stride, offset, grad: false, parameter: false, memory, hex, ...more });
+    const tensor = (
+      shape: number[],
+      stride: number[],
+      offset: number,
+      memory: number | null,
+      dtype: string,
+      hex: string,
+      more = {},
+    ) => ({ tensor: dtype, shape, stride, offset, grad: false, parameter: false, memory, hex, ...more });
     const hex = (...values: number[]): string => Buffer.from(Float32Array.from(values).buffer).toString('hex');
     const int = (x: number | bigint): object => ({ int: String(x) });
     const expected = {
       dict: [
-        ['dict', { dict: [['a', int(1)], ['b', { float: '0x1.0000000000000p+0' }], ['c', { float: '0x1.4000000000000p+1' }], ['d', null], ['e', true], ['big', int(2n ** 70n)], ['text', 'é😀'], ['bytes', { bytes: '00ff' }]] }],
+        [
+          'dict',
+          {
+            dict: [
+              ['a', int(1)],
+              ['b', { float: '0x1.0000000000000p+0' }],
+              ['c', { float: '0x1.4000000000000p+1' }],
+              ['d', null],
+              ['e', true],
+              ['big', int(2n ** 70n)],
+              ['text', 'é😀'],
+              ['bytes', { bytes: '00ff' }],
+            ],
+          },
+        ],
         ['list', { list: [int(1), { list: [int(2), { list: ['x'] }] }, { tuple: [int(1), int(2), int(3), int(4)] }] }],
         ['state', { OrderedDict: [['w', tensor([6], [1], 0, 0, 'float32', hex(0, 1, 2, 3, 4, 5))]] }],
-        ['views', { list: [
-          tensor([6], [1], 0, 0, 'float32', hex(0, 1, 2, 3, 4, 5)),
-          tensor([2], [1], 1, 0, 'float32', hex(1, 2)),
-          tensor([3, 2], [1, 3], 0, 0, 'float32', hex(0, 3, 1, 4, 2, 5)),
-        ] }],
+        [
+          'views',
+          {
+            list: [
+              tensor([6], [1], 0, 0, 'float32', hex(0, 1, 2, 3, 4, 5)),
+              tensor([2], [1], 1, 0, 'float32', hex(1, 2)),
+              tensor([3, 2], [1, 3], 0, 0, 'float32', hex(0, 3, 1, 4, 2, 5)),
+            ],
+          },
+        ],
         ['parameter', tensor([1], [1], 0, 1, 'float32', hex(7), { parameter: true, grad: true })],
         ['frozen', tensor([1], [1], 0, 2, 'float32', hex(8), { parameter: true })],
-        ['dtypes', { list: [
-          tensor([3], [1], 0, 3, 'float64', '000000000000f03f0000000000000000000000000000f03f'),
-          tensor([3], [1], 0, 4, 'float16', '003c0000003c'),
-          tensor([3], [1], 0, 5, 'bfloat16', '803f0000803f'),
-          tensor([3], [1], 0, 6, 'int64', '010000000000000000000000000000000100000000000000'),
-          tensor([3], [1], 0, 7, 'int8', '010001'),
-          tensor([3], [1], 0, 8, 'bool', '010001'),
-        ] }],
+        [
+          'dtypes',
+          {
+            list: [
+              tensor([3], [1], 0, 3, 'float64', '000000000000f03f0000000000000000000000000000f03f'),
+              tensor([3], [1], 0, 4, 'float16', '003c0000003c'),
+              tensor([3], [1], 0, 5, 'bfloat16', '803f0000803f'),
+              tensor([3], [1], 0, 6, 'int64', '010000000000000000000000000000000100000000000000'),
+              tensor([3], [1], 0, 7, 'int8', '010001'),
+              tensor([3], [1], 0, 8, 'bool', '010001'),
+            ],
+          },
+        ],
         ['shapes', { list: [tensor([], [], 0, 9, 'float32', hex(3)), tensor([0, 2], [2, 1], 0, null, 'float32', '')] }],
       ],
     };
@@ -158,6 +247,10 @@ describe.each(PYTHONS)('with %s', (variable, python, old) => {
       }
     }
     writeFileSync(join(out, 'whole.pt'), await toBytes(value));
-    for (const answer of ask<unknown>(python, 'describe', [...requests, { path: join(out, 'whole.pt'), weightsOnly: !old }])) expect(answer).toEqual(expected);
+    for (const answer of ask<unknown>(python, 'describe', [
+      ...requests,
+      { path: join(out, 'whole.pt'), weightsOnly: !old },
+    ]))
+      expect(answer).toEqual(expected);
   });
 });
