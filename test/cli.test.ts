@@ -263,6 +263,17 @@ describe('the terminal', () => {
   });
 });
 
+/** Waits until the process has read a good part of its input: a loaded machine takes its time to start one. */
+async function underWay(pid: number): Promise<void> {
+  if (process.platform !== 'linux') return setTimeout(3000);
+  for (let i = 0; i < 600; i++) {
+    const read = /^rchar: (\d+)/m.exec(readFileSync(`/proc/${pid}/io`, 'utf8'))?.[1];
+    if (Number(read) > 2 ** 28) return;
+    await setTimeout(50);
+  }
+  throw new Error('the command reads nothing');
+}
+
 describe.skipIf(process.platform === 'win32')('signals', () => {
   test.each([
     ['SIGINT', 130],
@@ -275,7 +286,7 @@ describe.skipIf(process.platform === 'win32')('signals', () => {
     writeFileSync(path, head);
     truncateSync(path, head.length + data);
     const child = spawn(process.execPath, [main, 'show', path, 'w'], { stdio: 'ignore' });
-    await setTimeout(1500);
+    await underWay(child.pid as number);
     child.kill(signal);
     const ended = await new Promise<number | null>((resolve) => child.on('close', resolve));
     rmSync(path);
