@@ -4,8 +4,8 @@ import { expect, test } from 'vitest';
 import {
   ByteArray,
   Complex,
-  DType,
   Device,
+  DType,
   FrozenSet,
   load,
   OrderedDict,
@@ -19,8 +19,8 @@ import {
   pyInt,
   Size,
   Tensor,
-  toBytes,
   Tuple,
+  toBytes,
 } from '../lib/index';
 import { MemoryBytes, Storage } from '../lib/tensor/storage';
 

@@ -10,15 +10,15 @@ import {
   DType,
   load,
   loadSync,
-  openSync,
   OrderedDict,
+  openSync,
   Parameter,
   pyFloat,
-  save,
   type SaveOptions,
+  save,
   Tensor,
-  toBytes,
   Tuple,
+  toBytes,
 } from '../../lib/index';
 
 const SCRIPT = join(__dirname, 'save.py');
