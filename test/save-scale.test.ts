@@ -8,7 +8,7 @@ import { OrderedDict, save, Tensor, toBytes } from '../lib/index';
 /** The least processor time of a few runs, in milliseconds: a busy machine makes single runs slow, not all. */
 async function cost(run: () => Promise<unknown>): Promise<number> {
   let least = Number.POSITIVE_INFINITY;
-  for (let i = 0; i < 3; i++) {
+  for (let i = 0; i < 2; i++) {
     const before = process.cpuUsage();
     await run();
     const { user, system } = process.cpuUsage(before);

@@ -82,6 +82,11 @@ export function build(target: PyValue, state: PyValue, host: Host, weightsOnly: 
   }
   if (target instanceof OrderedDict) {
     if (!(state instanceof Map)) return fail(`the attributes of an OrderedDict are a ${typeName(state)}, not a dict`);
+    if (!target.attributes && [...state.keys()].every((key) => typeof key === 'string')) {
+      // The dict itself, with the notes of its slots.
+      target.attributes = state as Map<string, PyValue>;
+      return target;
+    }
     target.attributes ??= new Map();
     for (const [key, value] of state) target.attributes.set(String(key), value as PyValue);
     return target;

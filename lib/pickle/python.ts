@@ -1,6 +1,7 @@
 /** Rules for Python's own types, where the pickle calls them. */
 
 import { instantiate } from './classes';
+import { moveItemNotes, shareNotes } from './notes';
 import { fail, type GlobalRule } from './rules';
 import {
   ByteArray,
@@ -37,6 +38,12 @@ function items(args: Tuple): Iterable<PyValue> {
   if (first === undefined) return [];
   if (Array.isArray(first) || first instanceof Set) return first as Iterable<PyValue>;
   return fail(`a set is made from a ${typeName(first)}`);
+}
+
+/** The set, which knows of its members what was noted of the list that it is made from. */
+function withNotes(args: Tuple, set: Set<PyValue>): Set<PyValue> {
+  if (Array.isArray(args[0])) moveItemNotes(args[0] as PyValue[], set);
+  return set;
 }
 
 /** `bytes(...)` and `bytearray(...)`: nothing, bytes, a list of small integers, or text with its codec. */
@@ -136,12 +143,13 @@ export const pythonRules: readonly (readonly [global: string, rule: GlobalRule])
       reduce(args) {
         const counter = new Counter();
         pairsInto(counter as Map<PyValue, PyValue>, args[0]);
+        if (args[0] instanceof Map) shareNotes(args[0], counter);
         return counter;
       },
     },
   ],
-  ['builtins.set', { reduce: (args) => new Set(items(args)) }],
-  ['builtins.frozenset', { reduce: (args) => new FrozenSet(items(args)) }],
+  ['builtins.set', { reduce: (args) => withNotes(args, new Set(items(args))) }],
+  ['builtins.frozenset', { reduce: (args) => withNotes(args, new FrozenSet(items(args))) }],
   ['builtins.bytes', { reduce: byteValues }],
   ['builtins.bytearray', { reduce: (args) => new ByteArray(byteValues(args)) }],
   ['builtins.complex', { reduce: (args) => new Complex(number(args[0] ?? 0), number(args[1] ?? 0)) }],
@@ -171,8 +179,14 @@ export const pythonRules: readonly (readonly [global: string, rule: GlobalRule])
   [
     '_codecs.encode',
     {
-      reduce: ([text, codec]) =>
-        typeof text === 'string' ? encode(text, codec) : fail(`_codecs.encode is given a ${typeName(text)}`),
+      reduce(args) {
+        const [text, codec] = args;
+        if (typeof text !== 'string') return fail(`_codecs.encode is given a ${typeName(text)}`);
+        const bytes = encode(text, codec);
+        // The one string of each Latin-1 character may be used elsewhere.
+        if (text.length === 1) shareNotes(args, bytes);
+        return bytes;
+      },
     },
   ],
   ['copyreg._reconstructor', { reduce: (args, host) => reconstruct(args, host.classes) }],

@@ -113,7 +113,7 @@ function run(m: Machine): Unpickled {
         m.need(8);
         const value = bytes.readDoubleBE(m.pos);
         m.pos += 8;
-        m.push(value, Number.isInteger(value) && !Object.is(value, -0) ? FLOAT : 0);
+        m.push(value, Number.isInteger(value) ? FLOAT : 0);
         break;
       }
       case Op.BINUNICODE:
@@ -372,7 +372,7 @@ function run(m: Machine): Unpickled {
         break;
       case Op.FLOAT: {
         const value = parseDecimal(m.line());
-        m.push(value, Number.isInteger(value) && !Object.is(value, -0) ? FLOAT : 0);
+        m.push(value, Number.isInteger(value) ? FLOAT : 0);
         break;
       }
       case Op.PUT:

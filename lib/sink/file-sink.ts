@@ -153,6 +153,15 @@ abstract class FileSinkBase {
     });
   }
 
+  /** What appending failed of: the target, or a file that the values are mapped from. */
+  protected appendError(error: unknown): unknown {
+    if (!(error instanceof CheckpointError)) return error;
+    if (error.code !== 'TRUNCATED') return error.located({ path: this.path });
+    return new CheckpointError('TRUNCATED', `a file that the saved values come from: ${error.message}`, {
+      cause: error,
+    });
+  }
+
   /** Everything has been given to the system: the descriptors that native code added are counted, and it is the last chance to stop. */
   protected complete(): void {
     this.#doneBytes = this.options.totalBytes;
@@ -181,11 +190,10 @@ export class FileSink extends FileSinkBase implements RecordSink {
   }
 
   async #append(batch: Batch, checksums: Checksum[]): Promise<void> {
-    this.account(
-      await native({ path: this.path }, (addon) => addon.sinkAppend(this.sink, batch.build())),
-      batch,
-      checksums,
-    );
+    const report = await native({}, (addon) => addon.sinkAppend(this.sink, batch.build())).catch((error: unknown) => {
+      throw this.appendError(error);
+    });
+    this.account(report, batch, checksums);
   }
 
   async #pull(source: StorageBytes, flags: number, checksums: Checksum[]): Promise<void> {
@@ -226,11 +234,13 @@ export class SyncFileSink extends FileSinkBase {
           'a tensor whose bytes come from a stream or server cannot be saved synchronously',
           { hint: 'use save()' },
         );
-      this.account(
-        native({ path: this.path }, (addon) => addon.sinkAppendSync(this.sink, step.batch.build())),
-        step.batch,
-        checksums,
-      );
+      let report: SinkReport;
+      try {
+        report = native({}, (addon) => addon.sinkAppendSync(this.sink, step.batch.build()));
+      } catch (error) {
+        throw this.appendError(error);
+      }
+      this.account(report, step.batch, checksums);
     }
     return this.perRecord(records, checksums);
   }

@@ -86,11 +86,13 @@ describe.each(PYTHONS)('with %s', (variable, python, old) => {
     expect(files.length).toBeGreaterThan(150);
     const different: string[] = [];
     for (const { name, path } of files) {
-      const root = await load(path, { mapLocation: (storage) => storage });
-      const { archiveName } = openSync(path).info;
+      const checkpoint = openSync(path);
+      const { archiveName } = checkpoint.info;
+      // What was on another device stays on it only in `open`.
+      const root = ON_DEVICE.test(name) ? checkpoint.root : await load(path);
       if (archiveName === undefined) throw new Error(`${name} has no archive name`);
       const same = Buffer.from(await toBytes(root, { recordPrefix: archiveName })).equals(readFileSync(path));
-      if (same === IRREPRODUCIBLE.test(name) && !(old && same)) different.push(name);
+      if (!same && !IRREPRODUCIBLE.test(name)) different.push(name);
     }
     expect(different).toEqual([]);
   });
@@ -142,11 +144,11 @@ describe.each(PYTHONS)('with %s', (variable, python, old) => {
     expect(answers.length).toBe(chosen.length);
     expect(wrong).toEqual([]);
     if (options.crc32 !== false && options.format !== 'legacy') {
-      const broken = ask<string | null>(
-        python,
-        'zips',
-        requests.map((one) => ({ path: (one as { b: string }).b })),
+      // A file without checksums stays one.
+      const zips = requests.flatMap((one, i) =>
+        chosen[i]?.name === 'nocrc.pt' ? [] : [{ path: (one as { b: string }).b }],
       );
+      const broken = ask<string | null>(python, 'zips', zips);
       expect(broken.filter((answer) => answer !== null)).toEqual([]);
     }
     rmSync(out, { recursive: true });
