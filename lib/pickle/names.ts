@@ -103,6 +103,7 @@ const REVERSE_NAMES = new Map<string, readonly [string, string]>([
   ['sys.intern', ['__builtin__', 'intern']],
   ['builtins.chr', ['__builtin__', 'unichr']],
   ['builtins.int', ['__builtin__', 'long']],
+  ['builtins.str', ['__builtin__', 'unicode']],
   ['builtins.zip', ['itertools', 'izip']],
   ['builtins.map', ['itertools', 'imap']],
   ['builtins.filter', ['itertools', 'ifilter']],
