@@ -70,9 +70,8 @@ export interface SinkReport {
    */
   readonly checksums: Uint32Array;
   /**
-   * Bytes that went from file to file inside the kernel, and bytes that were written from memory, a mapping included. The
-   * kernel copies what needs no checksum or is not mapped, and what the file system could share instead of copying;
-   * otherwise one write from the mapping is faster.
+   * Bytes that went from file to file inside the kernel, and bytes that were written from memory. The kernel copies long
+   * ranges of files that JavaScript has not written to.
    */
   readonly kernelBytes: number;
   readonly writtenBytes: number;
@@ -132,8 +131,8 @@ export interface NativeBinding {
   /**
    * A window over a range of the mapping, zero-copy; null where the host refuses. An ArrayBuffer, which may begin at any
    * byte, or a SharedArrayBuffer where external buffers are refused and the overlay works: that one must begin on a page,
-   * and is null elsewhere. The window keeps the mapping alive. From the first window on, native reads of this file go
-   * through the mapping, so that they see what JavaScript wrote.
+   * and is null elsewhere. The window keeps the mapping alive. From the first window on, native reads of this file look
+   * for pages that JavaScript wrote to, and see them.
    */
   fileWindow(file: NativeFile, byteOffset: number, byteLength: number): ArrayBuffer | SharedArrayBuffer | null;
   /** Bounded copy into `target`; throws TRUNCATED when the file has become shorter. Returns bytes copied. */

@@ -207,15 +207,15 @@ void Dequantize(Kernel kernel, const uint8_t* source, float* target, size_t coun
   }
 }
 
-bool ToFloat32Guarded(Kernel kernel, const uint8_t* source, float* target, size_t count) {
+Status ToFloat32Guarded(Kernel kernel, const SourceSpan& source, float* target, size_t count) {
   return InOutputPieces(KernelItemsize(kernel), source, sizeof(float), reinterpret_cast<uint8_t*>(target), count,
                         [kernel](const uint8_t* from, uint8_t* to, size_t length) {
                           ToFloat32(kernel, from, reinterpret_cast<float*>(to), length);
                         });
 }
 
-bool DequantizeGuarded(Kernel kernel, const uint8_t* source, float* target, size_t count, float scale,
-                       int32_t zero_point) {
+Status DequantizeGuarded(Kernel kernel, const SourceSpan& source, float* target, size_t count, float scale,
+                         int32_t zero_point) {
   return InOutputPieces(KernelItemsize(kernel), source, sizeof(float), reinterpret_cast<uint8_t*>(target), count,
                         [=](const uint8_t* from, uint8_t* to, size_t length) {
                           Dequantize(kernel, from, reinterpret_cast<float*>(to), length, scale, zero_point);

@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "error.h"
+#include "source_span.h"
 
 namespace torch_checkpoint {
 
@@ -49,10 +50,10 @@ void ToFloat32(Kernel kernel, const uint8_t* source, float* target, size_t count
 // Only kInt8, kUInt8 and kInt32.
 void Dequantize(Kernel kernel, const uint8_t* source, float* target, size_t count, float scale, int32_t zero_point);
 
-// Runs either of the above guarded and on several threads where that pays; false when memory could not be read.
-bool ToFloat32Guarded(Kernel kernel, const uint8_t* source, float* target, size_t count);
-bool DequantizeGuarded(Kernel kernel, const uint8_t* source, float* target, size_t count, float scale,
-                       int32_t zero_point);
+// Runs either of the above over `count` elements of a span, guarded and on several threads where that pays.
+Status ToFloat32Guarded(Kernel kernel, const SourceSpan& source, float* target, size_t count);
+Status DequantizeGuarded(Kernel kernel, const SourceSpan& source, float* target, size_t count, float scale,
+                         int32_t zero_point);
 
 // Reverses every `width` bytes, in place; `byte_length` is a multiple of `width`, which is 1, 2, 4, 8 or 16.
 void ByteSwap(uint8_t* bytes, size_t byte_length, size_t width);

@@ -148,17 +148,24 @@ ElementStatistics OfPiece(Kernel kernel, const uint8_t* source, size_t count) {
 
 }  // namespace
 
-bool StatisticsGuarded(Kernel kernel, const uint8_t* source, size_t count, ElementStatistics* statistics) {
-  const size_t pieces = (count + kPieceElements - 1) / kPieceElements, itemsize = KernelItemsize(kernel);
+Status StatisticsGuarded(Kernel kernel, const SourceSpan& source, ElementStatistics* statistics) {
+  const size_t itemsize = KernelItemsize(kernel);
+  const size_t count = static_cast<size_t>(source.byte_length() / itemsize);
+  const size_t pieces = (count + kPieceElements - 1) / kPieceElements;
   std::vector<ElementStatistics> parts(pieces);
-  std::atomic<bool> whole{true};
+  FirstFailure failure;
   RunParallel(pieces, UsefulThreads(), [&](size_t piece) {
+    if (failure.happened()) return;
     const size_t begin = piece * kPieceElements, length = std::min(kPieceElements, count - begin);
+    std::vector<uint8_t> scratch;
     ElementStatistics* part = &parts[piece];
-    if (!Guarded([=] { *part = OfPiece(kernel, source + begin * itemsize, length); })) whole = false;
+    failure.Note(source.ForEachPiece(begin * itemsize, (begin + length) * itemsize, itemsize, &scratch,
+                                     [=](const uint8_t* bytes, uint64_t, size_t byte_count) {
+                                       part->Append(OfPiece(kernel, bytes, byte_count / itemsize));
+                                     }));
   });
   for (const ElementStatistics& part : parts) statistics->Append(part);
-  return whole;
+  return failure.status();
 }
 
 }  // namespace torch_checkpoint

@@ -29,8 +29,8 @@ struct ElementStatistics {
   void Append(const ElementStatistics& next);
 };
 
-// Guarded and on several threads where that pays; false when memory could not be read.
-bool StatisticsGuarded(Kernel kernel, const uint8_t* source, size_t count, ElementStatistics* statistics);
+// Of a whole span, which is a multiple of the elements' size; guarded and on several threads where that pays.
+Status StatisticsGuarded(Kernel kernel, const SourceSpan& source, ElementStatistics* statistics);
 
 }  // namespace torch_checkpoint
 

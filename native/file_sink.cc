@@ -2,15 +2,17 @@
  * file_sink.cc - staging, checksums, and the copy from file to file
  *
  * Bytes go one of three ways:
- *   staged   small pieces gather in a buffer, so that a record of 100 bytes is no system call
- *   direct   larger ones are written from where they lie, a mapped source from its mapping: one copy, the kernel's.  The
- *            checksum is taken over the same piece while it is in the cache, by a second thread when the run is long
- *   kernel   copy_file_range, where it can do better than copy: it may share extents or have a file server do the work
+ *   kernel   long ranges of a file: copy_file_range, which may also share extents or have a file server do the work, while
+ *            a second thread reads the same range for the checksum
+ *   staged   short ranges of a file, and whatever is small, gather in a buffer that is summed and written when full
+ *   direct   long runs of memory are written from where they lie; the checksum is taken over the same piece while it is in
+ *            the cache, by a second thread when the run is long
  *
- * Measured here (ext4, warm, processor seconds for each GiB): direct with checksum 0.40, copy_file_range without one
- * 0.46, read and write through a buffer 0.9.  copy_file_range splices 16 pages at a time, which costs more than it saves.
+ * A mapping is never the source: its page faults cost more than all the rest (measured on two machines, ext4, warm,
+ * processor seconds for each GiB: from the mapping 0.4 and 2.5, copy_file_range and a reading thread 0.6 and 0.35).
  *
- * All of memory that may be mapped is read under the fault guard or by the kernel, which reports EFAULT.
+ * Memory of JavaScript may still be a view of a mapping; it is read under the fault guard or by the kernel, which reports
+ * EFAULT.
  */
 #include "file_sink.h"
 
@@ -21,6 +23,7 @@
 
 #include "crc32.h"
 #include "fault_guard.h"
+#include "source_span.h"
 #include "summed_ahead.h"
 #include "zip_format.h"
 
@@ -37,13 +40,11 @@ static constexpr size_t kPieceBytes = 256 << 10;
 // From here on a second thread is worth its 50 microseconds.
 static constexpr uint64_t kSumAheadBytes = uint64_t{4} << 20;
 
-// Less than this is not copied inside the kernel.
+// Less than this is not copied inside the kernel: without a checksum, and with the thread for one.
 static constexpr uint64_t kKernelCopyBytes = uint64_t{1} << 20;
-static constexpr size_t kKernelPieceBytes = size_t{8} << 20;
-
-static Error SourceGone() {
-  return MakeError(ErrorCode::kTruncated, "a mapped source can no longer be read; its file was cut short");
-}
+static constexpr uint64_t kKernelCopySummedBytes = uint64_t{4} << 20;
+// Between two looks at the abort flag.
+static constexpr size_t kKernelPieceBytes = size_t{16} << 20;
 
 Status CheckBatch(const SinkBatch& batch) {
   for (size_t i = 0; i < batch.segments.size(); i++) {
@@ -147,7 +148,7 @@ Status FileSink::Stage(const uint8_t* bytes, size_t count, SinkReport* report) {
     if (!status.ok()) return status;
   }
   if (!GuardedCopy(staging_.data() + staged_, bytes, count)) {
-    return SourceGone();
+    return PageGone();
   }
   staged_ += count;
   report->written_bytes += count;
@@ -172,7 +173,7 @@ Status FileSink::AppendMemory(const uint8_t* bytes, uint64_t count, SinkReport* 
   for (uint64_t done = 0; done < count;) {
     if (aborted_.load(std::memory_order_relaxed)) return MakeError(ErrorCode::kClosed, "the output was aborted");
     const size_t piece = static_cast<size_t>(std::min<uint64_t>(count - done, kPieceBytes));
-    if (!long_run && !CountIntoRun(bytes + done, piece)) return SourceGone();
+    if (!long_run && !CountIntoRun(bytes + done, piece)) return PageGone();
     status = Write(bytes + done, piece, report);
     if (!status.ok()) return status;
     done += piece;
@@ -181,7 +182,7 @@ Status FileSink::AppendMemory(const uint8_t* bytes, uint64_t count, SinkReport* 
   if (!long_run) return Status();
   const bool whole = Guarded([&] { NoteHead(bytes, sizeof(run_head_)); }) && ahead->Finish(&run_crc_);
   run_length_ += count;
-  return whole ? Status() : SourceGone();
+  return whole ? Status() : PageGone();
 }
 
 Status FileSink::CopyFile(const MappedFile& file, uint64_t offset, uint64_t count, uint64_t* copied,
@@ -235,15 +236,7 @@ Status FileSink::CopyFile(const MappedFile& file, uint64_t offset, uint64_t coun
 }
 
 bool FileSink::PrefersKernelCopy(const MappedFile& file, uint64_t offset, uint64_t count) const {
-  // What JavaScript wrote is in the mapping and not in the file.
-  if (count < kKernelCopyBytes || file.touched()) return false;
-  // Not mapped: a network file, most of the time, whose server may do the copy.
-  if (file.mapping() == nullptr) return true;
-  // No checksum: the bytes need not pass through this process at all.
-  if (!in_run_ || !sum_run_) return true;
-  // Whole blocks can be shared instead of copied, where the file system does that.
-  const uint64_t skew = (offset - (written_ + staged_)) % PageBytes();
-  return skew == 0 && SharesExtents(file_.os_file());
+  return count >= (in_run_ && sum_run_ ? kKernelCopySummedBytes : kKernelCopyBytes) && file.IsUnwritten(offset, count);
 }
 
 Status FileSink::AppendFile(const MappedFile& file, uint64_t offset, uint64_t count, SinkReport* report) {
@@ -251,13 +244,6 @@ Status FileSink::AppendFile(const MappedFile& file, uint64_t offset, uint64_t co
     uint64_t copied;
     Status status = CopyFile(file, offset, count, &copied, report);
     if (!status.ok() || copied == count) return status;
-  }
-  const uint8_t* memory = file.InMemory(offset, count);
-  if (memory != nullptr) {
-    Status status = AppendMemory(memory, count, report);
-    // A page behind the end of a file that was cut short is a fault; the rest of its last page is zeros and no fault.
-    return status.ok() || status.error().code == ErrorCode::kTruncated ? file.CheckStillThere(offset + count, !status.ok())
-                                                                       : status;
   }
   while (count > 0) {
     if (aborted_.load(std::memory_order_relaxed)) return MakeError(ErrorCode::kClosed, "the output was aborted");

@@ -86,7 +86,7 @@ class FileSink {
   // Without touching the checksum.
   Status Stage(const uint8_t* bytes, size_t count, SinkReport* report);
   Status AppendMemory(const uint8_t* bytes, uint64_t count, SinkReport* report);
-  // Whether to try CopyFile() first for a range of an open file.
+  // Whether to try CopyFile() first for a range of an open file: what JavaScript wrote to is in memory and not in the file.
   bool PrefersKernelCopy(const MappedFile& file, uint64_t offset, uint64_t count) const;
   Status AppendFile(const MappedFile& file, uint64_t offset, uint64_t count, SinkReport* report);
   // Copies inside the kernel while another thread computes the checksum; sets `*copied` to how far it came before the

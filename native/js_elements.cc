@@ -39,40 +39,19 @@ SourceSpan FloatSpan(Arguments* arguments, size_t index) {
   return SourceSpan(ByteSpan{reinterpret_cast<const uint8_t*>(floats.data), floats.length * sizeof(float)});
 }
 
-ArrayView<uint8_t> AsBytes(ArrayView<float> floats) {
-  return {reinterpret_cast<uint8_t*>(floats.data), floats.length * sizeof(float)};
+// True when elements of `source_bytes` that become `target_bytes` each fill the target; else an exception is pending.
+bool FillsTarget(Napi::Env env, const SourceSpan& source, size_t source_bytes, size_t target_length, size_t target_bytes) {
+  if (source.byte_length() % source_bytes == 0 && target_length % target_bytes == 0 &&
+      source.byte_length() / source_bytes == target_length / target_bytes) {
+    return true;
+  }
+  Throw(env, MakeError(ErrorCode::kBadArgument,
+                       "a source of %llu bytes, %zu for each element, does not fill a target of %zu bytes, %zu for each",
+                       static_cast<unsigned long long>(source.byte_length()), source_bytes, target_length, target_bytes));
+  return false;
 }
 
-// use(bytes, offset, count) -> bool over a span: all at once when it is in memory, else in pieces that are read first and
-// are multiples of `unit` bytes.  False means that memory could not be read.
-template <typename Use>
-Status EachPiece(const SourceSpan& source, size_t unit, const Use& use) {
-  std::vector<uint8_t> scratch;
-  const uint64_t at_once = source.memory() != nullptr ? source.PieceBytes() : source.PieceBytes() / unit * unit;
-  bool whole = true;
-  for (uint64_t done = 0; done < source.byte_length() && whole; done += at_once) {
-    const uint64_t count = std::min(at_once, source.byte_length() - done);
-    const Result<const uint8_t*> bytes = source.Piece(done, count, &scratch);
-    if (!bytes.ok()) return bytes.error();
-    whole = use(bytes.value(), done, static_cast<size_t>(count));
-  }
-  return source.CheckAfter(!whole);
-}
-
-// Runs convert(bytes, target, count) -> bool over elements of `source_bytes` that become `target_bytes` each.
-template <typename Convert>
-Napi::Value ConvertSpan(Napi::Env env, const SourceSpan& source, size_t source_bytes, ArrayView<uint8_t> target,
-                        size_t target_bytes, const Convert& convert) {
-  if (source.byte_length() % source_bytes != 0 || target.length % target_bytes != 0 ||
-      source.byte_length() / source_bytes != target.length / target_bytes) {
-    return Throw(env, MakeError(ErrorCode::kBadArgument,
-                                "a source of %llu bytes, %zu for each element, does not fill a target of %zu bytes, %zu for each",
-                                static_cast<unsigned long long>(source.byte_length()), source_bytes, target.length,
-                                target_bytes));
-  }
-  const Status status = EachPiece(source, source_bytes, [&](const uint8_t* bytes, uint64_t offset, size_t count) {
-    return convert(bytes, target.data + offset / source_bytes * target_bytes, count / source_bytes);
-  });
+Napi::Value UndefinedOrThrow(Napi::Env env, const Status& status) {
   return status.ok() ? env.Undefined() : Throw(env, status.error());
 }
 
@@ -94,10 +73,8 @@ Napi::Value ToFloat32Of(const Napi::CallbackInfo& info) {
   const SourceSpan source = arguments.Span(1);
   const ArrayView<float> target = arguments.Float32Array(2);
   if (arguments.failed()) return info.Env().Undefined();
-  return ConvertSpan(info.Env(), source, KernelItemsize(kernel), AsBytes(target), sizeof(float),
-                     [=](const uint8_t* bytes, uint8_t* out, size_t count) {
-                       return ToFloat32Guarded(kernel, bytes, reinterpret_cast<float*>(out), count);
-                     });
+  if (!FillsTarget(info.Env(), source, KernelItemsize(kernel), target.length, 1)) return info.Env().Undefined();
+  return UndefinedOrThrow(info.Env(), ToFloat32Guarded(kernel, source, target.data, target.length));
 }
 
 // Per-tensor quantization only; per-channel is a loop over channels in JavaScript.
@@ -115,11 +92,9 @@ Napi::Value DequantizeOf(const Napi::CallbackInfo& info) {
   if (std::floor(zero_point) != zero_point || std::fabs(zero_point) > 2147483647.0) {
     return Throw(info.Env(), MakeError(ErrorCode::kBadArgument, "the zero point must be a 32-bit integer"));
   }
-  return ConvertSpan(info.Env(), source, KernelItemsize(kernel), AsBytes(target), sizeof(float),
-                     [=](const uint8_t* bytes, uint8_t* out, size_t count) {
-                       return DequantizeGuarded(kernel, bytes, reinterpret_cast<float*>(out), count, scale,
-                                                static_cast<int32_t>(zero_point));
-                     });
+  if (!FillsTarget(info.Env(), source, KernelItemsize(kernel), target.length, 1)) return info.Env().Undefined();
+  return UndefinedOrThrow(info.Env(), DequantizeGuarded(kernel, source, target.data, target.length, scale,
+                                                        static_cast<int32_t>(zero_point)));
 }
 
 Napi::Value CastFloat32Of(const Napi::CallbackInfo& info) {
@@ -131,10 +106,9 @@ Napi::Value CastFloat32Of(const Napi::CallbackInfo& info) {
   if (!IsNarrowFloat(kernel)) {
     return Throw(info.Env(), MakeError(ErrorCode::kBadArgument, "casts go to floating point types of 16 and 8 bits"));
   }
-  return ConvertSpan(info.Env(), source, sizeof(float), target, KernelItemsize(kernel),
-                     [=](const uint8_t* bytes, uint8_t* out, size_t count) {
-                       return CastFloat32Guarded(kernel, bytes, out, count);
-                     });
+  const size_t itemsize = KernelItemsize(kernel);
+  if (!FillsTarget(info.Env(), source, sizeof(float), target.length, itemsize)) return info.Env().Undefined();
+  return UndefinedOrThrow(info.Env(), CastFloat32Guarded(kernel, source, target.data, target.length / itemsize));
 }
 
 // A "conversion" of blocks of 32 floats to blocks of 34 bytes: only whole blocks.
@@ -143,7 +117,10 @@ Napi::Value QuantizeQ8Of(const Napi::CallbackInfo& info) {
   const SourceSpan source = FloatSpan(&arguments, 0);
   const ArrayView<uint8_t> target = arguments.WritableBytes(1);
   if (arguments.failed()) return info.Env().Undefined();
-  return ConvertSpan(info.Env(), source, kQ8BlockElements * sizeof(float), target, kQ8BlockBytes, QuantizeQ8Guarded);
+  if (!FillsTarget(info.Env(), source, kQ8BlockElements * sizeof(float), target.length, kQ8BlockBytes)) {
+    return info.Env().Undefined();
+  }
+  return UndefinedOrThrow(info.Env(), QuantizeQ8Guarded(source, target.data, target.length / kQ8BlockBytes));
 }
 
 Napi::Value StatisticsOf(const Napi::CallbackInfo& info) {
@@ -157,9 +134,7 @@ Napi::Value StatisticsOf(const Napi::CallbackInfo& info) {
     return Throw(env, MakeError(ErrorCode::kBadArgument, "the source is not a whole number of %zu-byte elements", itemsize));
   }
   ElementStatistics statistics;
-  const Status status = EachPiece(source, 1, [&](const uint8_t* bytes, uint64_t, size_t count) {
-    return StatisticsGuarded(kernel, bytes, count / itemsize, &statistics);
-  });
+  const Status status = StatisticsGuarded(kernel, source, &statistics);
   if (!status.ok()) return Throw(env, status.error());
   Napi::Object result = Napi::Object::New(env);
   result.Set("min", statistics.min);
@@ -193,10 +168,7 @@ Napi::Value Gather(const Napi::CallbackInfo& info) {
                                        target.length, static_cast<unsigned long long>(numel.value()), window.itemsize));
   }
   if (numel.value() == 0) return info.Env().Undefined();
-  const Status status = source.memory() != nullptr
-                            ? source.CheckAfter(!GatherGuarded(source.memory(), window, target.data))
-                            : GatherFromSpan(source, window, target.data);
-  return status.ok() ? info.Env().Undefined() : Throw(info.Env(), status.error());
+  return UndefinedOrThrow(info.Env(), GatherFromSpan(source, window, target.data));
 }
 
 Napi::Value ByteSwapOf(const Napi::CallbackInfo& info) {
@@ -209,8 +181,7 @@ Napi::Value ByteSwapOf(const Napi::CallbackInfo& info) {
     return Throw(info.Env(), MakeError(ErrorCode::kBadArgument, "the width must be 1, 2, 4, 8 or 16 and divide the length"));
   }
   const bool whole = Guarded([&] { ByteSwap(target.data, target.length, static_cast<size_t>(width)); });
-  const Status status = SourceSpan(ByteSpan{target.data, target.length}).CheckAfter(!whole);
-  return status.ok() ? info.Env().Undefined() : Throw(info.Env(), status.error());
+  return whole ? info.Env().Undefined() : Throw(info.Env(), PageGone());
 }
 
 // Bytes, not numbers: NaN equals itself and 0 differs from -0.

@@ -81,7 +81,7 @@ Status MappedFile::ReadByPosition(uint64_t offset, uint8_t* target, size_t count
 
 // Overlays are few (windows of up to 4 GiB) and not sorted; the lock is held for the walk and not while the memory is read,
 // which a pin keeps alive (js_views.h).
-const uint8_t* MappedFile::FindOverlay(uint64_t offset, uint64_t count, uint64_t* covered) const {
+const uint8_t* MappedFile::SeenAt(uint64_t offset, uint64_t count, uint64_t* covered) const {
   std::lock_guard<std::mutex> lock(overlay_mutex_);
   uint64_t next = offset + count;
   for (const Overlay& overlay : overlays_) {
@@ -92,21 +92,33 @@ const uint8_t* MappedFile::FindOverlay(uint64_t offset, uint64_t count, uint64_t
     if (overlay.offset > offset) next = std::min(next, overlay.offset);
   }
   *covered = next - offset;
-  return nullptr;
+  return mapping_ == nullptr ? nullptr : mapping_ + offset;
 }
 
-// Piecewise, because a range may begin in the plain mapping, cross an overlay and end in the mapping again.
+bool MappedFile::IsUnwritten(uint64_t offset, uint64_t count) const {
+  if (!touched()) return true;
+  for (const uint64_t end = offset + count; offset < end;) {
+    uint64_t covered;
+    const uint8_t* seen = SeenAt(offset, end - offset, &covered);
+    if (seen != nullptr && MayBeWritten(seen, covered)) return false;
+    offset += covered;
+  }
+  return true;
+}
+
+// Piecewise, because a range may begin in the plain mapping, cross an overlay and end in the mapping again, and because
+// few of its pages will have been written to.
 Status MappedFile::ReadAt(uint64_t offset, void* target, size_t count) const {
   uint8_t* out = static_cast<uint8_t*>(target);
   if (!touched()) return ReadByPosition(offset, out, count);
   const uint64_t end = offset + count;
   while (offset < end) {
     uint64_t covered;
-    const uint8_t* bytes = FindOverlay(offset, end - offset, &covered);
-    if (bytes == nullptr && mapping_ == nullptr) {
+    const uint8_t* seen = SeenAt(offset, std::min<uint64_t>(end - offset, kReadPieceBytes), &covered);
+    if (seen == nullptr || !MayBeWritten(seen, covered)) {
       Status status = ReadByPosition(offset, out, covered);
       if (!status.ok()) return status;
-    } else if (!GuardedCopy(out, bytes != nullptr ? bytes : mapping_ + offset, covered)) {
+    } else if (!GuardedCopy(out, seen, covered)) {
       return CheckStillThere(end, true);
     }
     out += covered;
@@ -120,25 +132,13 @@ Status MappedFile::ReadAtParallel(uint64_t offset, uint8_t* target, size_t count
   if (count < kParallelReadBytes) return ReadAt(offset, target, count);
   const size_t parts = (count + FreshPages::kUnit - 1) / FreshPages::kUnit;
   FreshPages fresh(target, count);
-  std::mutex mutex;
-  Status first_failure;
+  FirstFailure failure;
   RunParallel(parts, UsefulThreads(), [&](size_t part) {
     const size_t begin = part * FreshPages::kUnit, length = std::min(FreshPages::kUnit, count - begin);
     fresh.Prepare(target + begin, length);
-    Status status = ReadAt(offset + begin, target + begin, length);
-    if (status.ok()) return;
-    std::lock_guard<std::mutex> lock(mutex);
-    if (first_failure.ok()) first_failure = std::move(status);
+    failure.Note(ReadAt(offset + begin, target + begin, length));
   });
-  return first_failure;
-}
-
-const uint8_t* MappedFile::InMemory(uint64_t offset, uint64_t count) const {
-  uint64_t covered;
-  const uint8_t* overlay = touched() ? FindOverlay(offset, count, &covered) : (covered = count, nullptr);
-  if (covered < count) return nullptr;
-  if (overlay != nullptr) return overlay;
-  return mapping_ == nullptr ? nullptr : mapping_ + offset;
+  return failure.status();
 }
 
 bool MappedFile::AddOverlay(uint64_t offset, uint64_t count, uint8_t* address) {

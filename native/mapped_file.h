@@ -5,9 +5,10 @@
  * the mapping) has one, every running worker has one; the mapping goes when the last of them does.  It is never unmapped
  * under a reader.
  *
- * What native code reads.  Until a window exists, positioned reads: they cannot fault.  From the first window on, the
- * mapping, because JavaScript may have written to its private pages.  Where the host refuses external memory a window is
- * an overlay, a private mapping of its own inside memory of the JS engine; a read of its range goes to it.
+ * What native code reads.  The file by position: that cannot fault, and a small buffer that is read again and again costs
+ * less than the page faults of a mapping that is looked at once (measured on 4 GiB, warm: 11 GB/s against 2 to 16).  Only
+ * pages that JavaScript wrote to through a window are read from memory.  Where the host refuses external memory a window
+ * is an overlay, a private mapping of its own inside memory of the JS engine; its written pages are looked for there.
  *
  * A file that became shorter.  Reads by position come back short; reads of the mapping fault (guarded) or, within the
  * last page, silently give zeros, so every read of the mapping is followed by a look at the present size.
@@ -27,6 +28,9 @@
 #include "os_file.h"
 
 namespace torch_checkpoint {
+
+// A good size for a read by position: the bytes are still in the second-level cache when they are used.
+constexpr size_t kReadPieceBytes = 256 << 10;
 
 // kAuto maps local files and reads network ones; kMap fails where mapping is refused; kRead never maps.
 enum class IoMode : uint8_t { kAuto, kMap, kRead };
@@ -52,9 +56,8 @@ class MappedFile final : public ByteSource {
   // ReadAt on several threads when that pays.
   Status ReadAtParallel(uint64_t offset, uint8_t* target, size_t count) const;
 
-  // The bytes of a range in memory, when one mapping holds them all; null otherwise.  Use under RunGuarded() and ask
-  // CheckStillThere() afterwards.
-  const uint8_t* InMemory(uint64_t offset, uint64_t count) const;
+  // Whether a read of the range would give the bytes of the file, because no window showed it or none was written to.
+  bool IsUnwritten(uint64_t offset, uint64_t count) const;
   // kTruncated when the file no longer reaches `end`; kIo when it does but `faulted` says that a page was unreadable.
   Status CheckStillThere(uint64_t end, bool faulted) const;
 
@@ -79,8 +82,9 @@ class MappedFile final : public ByteSource {
   MappedFile(OsFile file, const FileStat& opened) : file_(file), opened_(opened) {}
   static Result<std::shared_ptr<MappedFile>> FromOsFile(Result<OsFile> file, IoMode mode);
   Status ReadByPosition(uint64_t offset, uint8_t* target, size_t count) const;
-  // The overlay memory at `offset`, or null; `covered` is how far, within `count`, that answer holds.
-  const uint8_t* FindOverlay(uint64_t offset, uint64_t count, uint64_t* covered) const;
+  // Where JavaScript sees the byte at `offset`: in an overlay, in the mapping, or nowhere (null).  `covered` is how far,
+  // within `count`, that answer holds.
+  const uint8_t* SeenAt(uint64_t offset, uint64_t count, uint64_t* covered) const;
 
   const OsFile file_;
   const FileStat opened_;

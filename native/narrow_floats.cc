@@ -238,12 +238,12 @@ void QuantizeQ8(const uint8_t* source, uint8_t* target, size_t blocks) {
   QuantizePlain(source, target, blocks);
 }
 
-bool CastFloat32Guarded(Kernel kernel, const uint8_t* source, uint8_t* target, size_t count) {
+Status CastFloat32Guarded(Kernel kernel, const SourceSpan& source, uint8_t* target, size_t count) {
   return InOutputPieces(sizeof(float), source, KernelItemsize(kernel), target, count,
                         [kernel](const uint8_t* from, uint8_t* to, size_t length) { CastFloat32(kernel, from, to, length); });
 }
 
-bool QuantizeQ8Guarded(const uint8_t* source, uint8_t* target, size_t blocks) {
+Status QuantizeQ8Guarded(const SourceSpan& source, uint8_t* target, size_t blocks) {
   return InOutputPieces(kQ8BlockElements * sizeof(float), source, kQ8BlockBytes, target, blocks,
                         [](const uint8_t* from, uint8_t* to, size_t length) { QuantizeQ8(from, to, length); });
 }

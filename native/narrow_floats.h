@@ -23,8 +23,8 @@ bool IsNarrowFloat(Kernel kernel);
 
 // One thread, no guard.  `source` has no alignment; `target` gets KernelItemsize(kernel) bytes for each element.
 void CastFloat32(Kernel kernel, const uint8_t* source, uint8_t* target, size_t count);
-// Guarded and on several threads where that pays; false when memory could not be read.
-bool CastFloat32Guarded(Kernel kernel, const uint8_t* source, uint8_t* target, size_t count);
+// Over `count` elements of a span, guarded and on several threads where that pays.
+Status CastFloat32Guarded(Kernel kernel, const SourceSpan& source, uint8_t* target, size_t count);
 
 // A block of Q8_0 (ggml-common.h, block_q8_0): 0 - scale as float16, 2 - 32 signed bytes.  An element is scale * byte.
 constexpr size_t kQ8BlockElements = 32;
@@ -34,7 +34,7 @@ constexpr size_t kQ8BlockBytes = 2 + kQ8BlockElements;
 // float32, and the scale rounded to float16 only when it is stored.  NaN counts as 0, for which ggml has no rule; a block
 // with an infinity has an infinite scale and zero bytes.
 void QuantizeQ8(const uint8_t* source, uint8_t* target, size_t blocks);
-bool QuantizeQ8Guarded(const uint8_t* source, uint8_t* target, size_t blocks);
+Status QuantizeQ8Guarded(const SourceSpan& source, uint8_t* target, size_t blocks);
 
 }  // namespace torch_checkpoint
 

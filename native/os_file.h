@@ -48,9 +48,6 @@ Status WriteAll(OsFile file, uint64_t offset, const void* source, size_t count);
 // `from`.  Nothing when the two files cannot be copied this way (kUnsupported); errors as in WriteAll().
 Result<size_t> CopyInKernel(OsFile from, uint64_t from_offset, OsFile to, uint64_t to_offset, size_t count);
 
-// True when the file system can give two files the same blocks: btrfs, XFS, bcachefs, network servers that clone.
-bool SharesExtents(OsFile file);
-
 // Private copy-on-write mapping of the first `byte_length` bytes; null when refused.
 uint8_t* MapPrivate(OsFile file, uint64_t byte_length);
 void UnmapPrivate(uint8_t* address, uint64_t byte_length);
@@ -63,6 +60,10 @@ size_t PageBytes();
 void AdvisePageSize(void* address, size_t byte_length, bool huge);
 // Brings in the pages of a range that will be written, in one call.  A hint: no outcome.
 void PopulateForWriting(void* address, size_t byte_length);
+
+// Whether a page of [address, address + count), which lies in a private file mapping, may hold something else than the file:
+// false only when the system says that no page there was written to.
+bool MayBeWritten(const void* address, size_t count);
 
 enum class Advice : uint8_t { kWillNeed, kDontNeed };
 // `mapping` (may be null) is where `offset` is mapped; `keep_private` says that pages there may have been written to and

@@ -50,15 +50,6 @@ constexpr uint32_t kNetworkFileSystems[] = {
     0x19830326,  // BeeGFS (fhgfs)
     0x786F4256,  // VirtualBox shared folders
 };
-
-// Those whose copy_file_range(2) can share blocks between files.
-constexpr uint32_t kSharingFileSystems[] = {
-    0x9123683E,  // btrfs
-    0x58465342,  // XFS
-    0xCA451A4E,  // bcachefs
-    0x6969,      // NFS 4.2
-    0xFE534D42,  // SMB2
-};
 #endif
 
 // Messages have no path: JavaScript adds the one the user wrote.
@@ -151,19 +142,6 @@ bool IsNetworkFile(OsFile file) {
          std::end(kNetworkFileSystems);
 #else
   return (status.f_flags & MNT_LOCAL) == 0;
-#endif
-}
-
-bool SharesExtents(OsFile file) {
-#if defined(__linux__)
-  struct statfs status;
-  if (fstatfs(file, &status) != 0) return false;
-  const uint32_t type = static_cast<uint32_t>(status.f_type);
-  return std::find(std::begin(kSharingFileSystems), std::end(kSharingFileSystems), type) !=
-         std::end(kSharingFileSystems);
-#else
-  (void)file;
-  return false;  // nothing there copies between ranges of two open files
 #endif
 }
 
@@ -267,6 +245,38 @@ void PopulateForWriting(void* address, size_t byte_length) {
   if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, kMadvPopulateWrite);
 #else
   (void)address, (void)byte_length;
+#endif
+}
+
+#if defined(__linux__)
+// One entry of 64 bits for each page of this process (admin-guide/mm/pagemap.rst in the kernel's documentation).
+static int PagemapOfThisProcess() {
+  static const int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+  // A child of fork() would see its parent's pages.
+  static const pid_t opened_by = getpid();
+  return opened_by == getpid() ? pagemap : -1;
+}
+#endif
+
+bool MayBeWritten(const void* address, size_t count) {
+#if defined(__linux__)
+  // bit 61 - page of a file; bit 62 - swapped out; bit 63 - present.  A page that was written to is no page of the file.
+  constexpr uint64_t kOfFile = uint64_t{1} << 61, kThere = uint64_t{3} << 62;
+  const uintptr_t page = PageBytes(), begin = reinterpret_cast<uintptr_t>(address) / page;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(address) + count + page - 1) / page;
+  const int pagemap = PagemapOfThisProcess();
+  uint64_t entries[64];
+  for (uintptr_t at = begin; at < end;) {
+    const size_t wanted = std::min<size_t>(end - at, sizeof(entries) / sizeof(*entries)) * sizeof(*entries);
+    if (pread(pagemap, entries, wanted, static_cast<off_t>(at * sizeof(*entries))) != static_cast<ssize_t>(wanted)) return true;
+    for (size_t i = 0; i < wanted / sizeof(*entries); i++, at++) {
+      if ((entries[i] & kThere) != 0 && (entries[i] & kOfFile) == 0) return true;
+    }
+  }
+  return false;
+#else
+  (void)address, (void)count;
+  return true;
 #endif
 }
 

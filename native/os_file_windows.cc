@@ -85,8 +85,6 @@ bool IsNetworkFile(OsFile file) {
   return GetFileInformationByHandleEx(file, FileRemoteProtocolInfo, &information, sizeof(information)) != 0;
 }
 
-bool SharesExtents(OsFile) { return false; }
-
 Result<size_t> ReadSome(OsFile file, uint64_t offset, void* target, size_t count) {
   OVERLAPPED at = AtOffset(offset);
   DWORD got = 0;
@@ -146,6 +144,8 @@ size_t PageBytes() {
 // Large pages need a privilege on Windows.
 void AdvisePageSize(void*, size_t, bool) {}
 void PopulateForWriting(void*, size_t) {}
+
+bool MayBeWritten(const void*, size_t) { return true; }
 
 void AdviseRange(OsFile, uint64_t offset, uint64_t byte_length, Advice advice, uint8_t* mapping, bool) {
   if (advice != Advice::kWillNeed || mapping == nullptr) return;

@@ -5,37 +5,34 @@
 #define TORCH_CHECKPOINT_OUTPUT_PIECES_H_
 
 #include <algorithm>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
-#include "fault_guard.h"
+#include "error.h"
 #include "fresh_pages.h"
 #include "parallel.h"
+#include "source_span.h"
 
 namespace torch_checkpoint {
 
 // Below this much output one thread has finished before a second has started.
 constexpr size_t kParallelOutputBytes = size_t{4} << 20;
 
-// convert(source, target, count) over all of `count` elements, which take `source_bytes` each on the one side and
-// `target_bytes` on the other.  The calls are on several threads, in any order, and each element is in one call; convert
-// follows the rules of RunGuarded().  False when memory could not be read.
+// convert(source, target, count) over all of `count` elements, which take `source_bytes` each in the span and
+// `target_bytes` in the output.  The calls are on several threads, in any order, and each element is in one call; convert
+// follows the rules of RunGuarded().
 template <typename Convert>
-bool InOutputPieces(size_t source_bytes, const uint8_t* source, size_t target_bytes, uint8_t* target, size_t count,
-                    const Convert& convert) {
-  if (count == 0) return true;
-  std::atomic<bool> whole{true};
+Status InOutputPieces(size_t source_bytes, const SourceSpan& source, size_t target_bytes, uint8_t* target, size_t count,
+                      const Convert& convert) {
   auto piece = [&](size_t begin, size_t end) {
-    if (begin >= end) return;
-    if (!Guarded([&] { convert(source + begin * source_bytes, target + begin * target_bytes, end - begin); })) {
-      whole = false;
-    }
+    std::vector<uint8_t> scratch;
+    return source.ForEachPiece(begin * source_bytes, end * source_bytes, source_bytes, &scratch,
+                               [&](const uint8_t* bytes, uint64_t offset, size_t length) {
+                                 convert(bytes, target + offset / source_bytes * target_bytes, length / source_bytes);
+                               });
   };
-  if (count * target_bytes <= kParallelOutputBytes) {
-    piece(0, count);
-    return whole;
-  }
+  if (count * target_bytes <= kParallelOutputBytes) return piece(0, count);
   // Pieces end at huge page boundaries of the output, or right before where an element lies across one, so that two
   // threads do not fault the same page; the first is what is left over of its page.
   FreshPages fresh(target, count * target_bytes);
@@ -45,12 +42,14 @@ bool InOutputPieces(size_t source_bytes, const uint8_t* source, size_t target_by
     const size_t address = std::max(unit * FreshPages::kUnit, before) - before;
     return std::min(count, (address + target_bytes - 1) / target_bytes);
   };
+  FirstFailure failure;
   RunParallel(units, UsefulThreads(), [&](size_t unit) {
+    if (failure.happened()) return;
     const size_t begin = first_of(unit), end = first_of(unit + 1);
     fresh.Prepare(target + begin * target_bytes, (end - begin) * target_bytes);
-    piece(begin, end);
+    failure.Note(piece(begin, end));
   });
-  return whole;
+  return failure.status();
 }
 
 }  // namespace torch_checkpoint

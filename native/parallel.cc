@@ -4,7 +4,6 @@
 #include "parallel.h"
 
 #include <algorithm>
-#include <atomic>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -34,6 +33,13 @@ void RunParallel(size_t count, unsigned threads, const std::function<void(size_t
   }
   drain();
   for (std::thread& other : others) other.join();
+}
+
+void FirstFailure::Note(Status status) {
+  if (status.ok()) return;
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (status_.ok()) status_ = std::move(status);
+  happened_.store(true, std::memory_order_relaxed);
 }
 
 }  // namespace torch_checkpoint

@@ -3,58 +3,66 @@
  */
 #include "source_span.h"
 
-#include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <mutex>
 
-#include "fault_guard.h"
+#include "parallel.h"
 
 namespace torch_checkpoint {
 
-// Of a file that is not mapped, or whose range spreads over several overlays.
-static constexpr uint64_t kCopiedPieceBytes = uint64_t{4} << 20;
-
-SourceSpan::SourceSpan(const MappedFile* file, uint64_t byte_offset, uint64_t byte_length)
-    : file_(file),
-      byte_offset_(byte_offset),
-      memory_(file->InMemory(byte_offset, byte_length)),
-      byte_length_(byte_length) {}
-
-uint64_t SourceSpan::PieceBytes() const {
-  return memory_ != nullptr ? std::max<uint64_t>(byte_length_, 1) : kCopiedPieceBytes;
-}
+// What one thread compares at a time.
+static constexpr uint64_t kCompareBytes = uint64_t{8} << 20;
 
 Result<const uint8_t*> SourceSpan::Piece(uint64_t offset, uint64_t count, std::vector<uint8_t>* scratch) const {
   if (memory_ != nullptr || count == 0) return memory_ + offset;
-  scratch->resize(static_cast<size_t>(count));
-  Status status = file_->ReadAt(byte_offset_ + offset, scratch->data(), scratch->size());
+  if (scratch->size() < count) scratch->resize(static_cast<size_t>(count));
+  Status status = file_->ReadAt(byte_offset_ + offset, scratch->data(), static_cast<size_t>(count));
   if (!status.ok()) return std::move(status.error());
   return static_cast<const uint8_t*>(scratch->data());
 }
 
-Status SourceSpan::CheckAfter(bool faulted) const {
-  if (file_ != nullptr && memory_ != nullptr) return file_->CheckStillThere(byte_offset_ + byte_length_, faulted);
-  if (!faulted) return Status();
+Error PageGone() {
   return MakeError(ErrorCode::kTruncated, "a mapped page can no longer be read; the file was cut short");
 }
 
-// Pieces are cut alike on both sides, by the smaller of the two limits.
-Result<bool> SpansEqual(const SourceSpan& a, const SourceSpan& b) {
-  const uint64_t length = a.byte_length(), piece_bytes = std::min(a.PieceBytes(), b.PieceBytes());
-  std::vector<uint8_t> a_scratch, b_scratch;
-  bool equal = true, whole = true;
-  for (uint64_t done = 0; done < length && equal && whole; done += piece_bytes) {
-    const uint64_t count = std::min(piece_bytes, length - done);
-    Result<const uint8_t*> a_bytes = a.Piece(done, count, &a_scratch);
-    if (!a_bytes.ok()) return std::move(a_bytes.error());
-    Result<const uint8_t*> b_bytes = b.Piece(done, count, &b_scratch);
-    if (!b_bytes.ok()) return std::move(b_bytes.error());
-    whole = Guarded(
-        [&] { equal = std::memcmp(a_bytes.value(), b_bytes.value(), static_cast<size_t>(count)) == 0; });
+namespace {
+
+// Bytes [begin, end) of both; pieces are cut alike, as if both had to be read.
+Result<bool> RangesEqual(const SourceSpan& a, const SourceSpan& b, uint64_t begin, uint64_t end,
+                         std::vector<uint8_t>* a_scratch, std::vector<uint8_t>* b_scratch) {
+  bool equal = true;
+  while (begin < end && equal) {
+    const uint64_t count = std::min<uint64_t>(kReadPieceBytes, end - begin);
+    const Result<const uint8_t*> a_piece = a.Piece(begin, count, a_scratch);
+    if (!a_piece.ok()) return a_piece.error();
+    const Result<const uint8_t*> b_piece = b.Piece(begin, count, b_scratch);
+    if (!b_piece.ok()) return b_piece.error();
+    const uint8_t *a_bytes = a_piece.value(), *b_bytes = b_piece.value();
+    if (!Guarded([&] { equal = std::memcmp(a_bytes, b_bytes, static_cast<size_t>(count)) == 0; })) return PageGone();
+    begin += count;
   }
-  Status status = a.CheckAfter(!whole);
-  if (status.ok()) status = b.CheckAfter(!whole);
-  if (!status.ok()) return std::move(status.error());
   return equal;
+}
+
+}  // namespace
+
+Result<bool> SpansEqual(const SourceSpan& a, const SourceSpan& b) {
+  const uint64_t length = a.byte_length();
+  std::atomic<bool> done{false};
+  std::mutex mutex;
+  Result<bool> verdict = true;  // guarded by mutex
+  RunParallel(static_cast<size_t>((length + kCompareBytes - 1) / kCompareBytes), UsefulThreads(), [&](size_t part) {
+    if (done.load(std::memory_order_relaxed)) return;
+    const uint64_t begin = part * kCompareBytes;
+    std::vector<uint8_t> a_scratch, b_scratch;
+    Result<bool> equal = RangesEqual(a, b, begin, std::min(length, begin + kCompareBytes), &a_scratch, &b_scratch);
+    if (equal.ok() && equal.value()) return;
+    done.store(true, std::memory_order_relaxed);
+    std::lock_guard<std::mutex> lock(mutex);
+    verdict = std::move(equal);
+  });
+  return verdict;
 }
 
 }  // namespace torch_checkpoint

@@ -67,7 +67,7 @@ class Reader {
     const Result<const uint8_t*> bytes = source_.Piece(first * part_.itemsize, span * part_.itemsize, &scratch_);
     if (!bytes.ok()) return bytes.error();
     part_.storage_offset = 0;
-    return source_.CheckAfter(!ScatterGuarded(bytes.value(), part_, target_stride_, target));
+    return ScatterGuarded(bytes.value(), part_, target_stride_, target) ? Status() : Status(PageGone());
   }
 
   const SourceSpan& source_;
@@ -84,6 +84,7 @@ Status GatherFromSpan(const SourceSpan& source, const StridedWindow& window, uin
   for (uint64_t extent : window.shape) {
     if (extent == 0) return Status();
   }
+  if (source.memory() != nullptr) return GatherGuarded(source.memory(), window, target) ? Status() : Status(PageGone());
   return Reader(source, window, max_bytes).ReadAll(target);
 }
 

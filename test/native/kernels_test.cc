@@ -15,7 +15,7 @@ static std::vector<float> Convert(Kernel kernel, const std::vector<uint8_t>& byt
   ForcePlain(plain);
   check::Guarded input(bytes);
   std::vector<float> output(bytes.size() / KernelItemsize(kernel));
-  CHECK(ToFloat32Guarded(kernel, input.data(), output.data(), output.size()));
+  CHECK(ToFloat32Guarded(kernel, SourceSpan({input.data(), bytes.size()}), output.data(), output.size()).ok());
   ForcePlain(false);
   return output;
 }
@@ -61,7 +61,8 @@ TEST(PlainValues) {
 TEST(DequantizeWrapsLikePyTorch) {
   const std::vector<int32_t> values = {INT32_MIN, INT32_MAX, 0, 16777219};
   float out[4];
-  CHECK(DequantizeGuarded(Kernel::kInt32, reinterpret_cast<const uint8_t*>(values.data()), out, 4, 0.5f, 7));
+  const SourceSpan source(ByteSpan{reinterpret_cast<const uint8_t*>(values.data()), sizeof(out)});
+  CHECK(DequantizeGuarded(Kernel::kInt32, source, out, 4, 0.5f, 7).ok());
   CHECK(out[0] == static_cast<float>(INT32_MAX - 6) * 0.5f && out[2] == -3.5f && out[3] == 16777212.0f * 0.5f);
 }
 

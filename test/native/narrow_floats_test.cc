@@ -152,7 +152,8 @@ TEST(FastCastsEqualPlainOnes) {
     std::vector<uint32_t> many;
     while (many.size() * KernelItemsize(kernel) < size_t{9} << 20) many.insert(many.end(), inputs.begin(), inputs.end());
     std::vector<uint8_t> threaded(many.size() * KernelItemsize(kernel) + 1);
-    CHECK(CastFloat32Guarded(kernel, reinterpret_cast<const uint8_t*>(many.data()), threaded.data() + 1, many.size()));
+    const SourceSpan source(ByteSpan{reinterpret_cast<const uint8_t*>(many.data()), many.size() * sizeof(many[0])});
+    CHECK(CastFloat32Guarded(kernel, source, threaded.data() + 1, many.size()).ok());
     for (size_t i = 0; i + plain.size() <= threaded.size() - 1; i += plain.size()) {
       CHECK(std::memcmp(threaded.data() + 1 + i, plain.data(), plain.size()) == 0);
     }
@@ -177,7 +178,8 @@ TEST(BlocksAreQuantizedAsGgmlDoes) {
   for (bool plain : {false, true}) {
     ForcePlain(plain);
     check::Guarded target(std::vector<uint8_t>(blocks * kQ8BlockBytes));
-    CHECK(QuantizeQ8Guarded(reinterpret_cast<const uint8_t*>(values.data()), target.data(), blocks));
+    const SourceSpan source(ByteSpan{reinterpret_cast<const uint8_t*>(values.data()), values.size() * sizeof(float)});
+    CHECK(QuantizeQ8Guarded(source, target.data(), blocks).ok());
     for (size_t block = 0; block < blocks; block++) {
       const float* x = &values[block * kQ8BlockElements];
       const uint8_t* out = target.data() + block * kQ8BlockBytes;
@@ -225,7 +227,7 @@ TEST(StatisticsEqualTheObviousLoop) {
     ElementStatistics results[2];
     for (bool plain : {false, true}) {
       ForcePlain(plain);
-      CHECK(StatisticsGuarded(kernel, bytes.data(), count, &results[plain]));
+      CHECK(StatisticsGuarded(kernel, SourceSpan({bytes.data(), bytes.size()}), &results[plain]).ok());
     }
     ForcePlain(false);
     CHECK(std::memcmp(&results[0], &results[1], sizeof(ElementStatistics)) == 0);
@@ -239,5 +241,5 @@ TEST(StatisticsEqualTheObviousLoop) {
                                            : std::fabs(found.sum_squares / expected.sum_squares - 1) < 1e-9);
   }
   ElementStatistics none;
-  CHECK(StatisticsGuarded(Kernel::kFloat32, nullptr, 0, &none) && none.min > none.max && none.sum == 0);
+  CHECK(StatisticsGuarded(Kernel::kFloat32, SourceSpan(), &none).ok() && none.min > none.max && none.sum == 0);
 }
