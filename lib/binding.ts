@@ -30,8 +30,12 @@ export interface NativeFileInfo {
 
 /** The records of a zip container, one array slot each, in the order of the central directory. */
 export interface ZipDirectory {
-  /** Full member names, archive name included. Names that are not UTF-8 are decoded as CP437 is in zip tools. */
-  readonly names: string[];
+  /**
+   * Full member names, archive name included, one behind the other in UTF-8, and where each ends. Names that are not UTF-8
+   * were decoded as CP437, as in zip tools.
+   */
+  readonly nameBytes: Uint8Array;
+  readonly nameEnds: Uint32Array;
   /** Where the payload starts in the file, in bytes. */
   readonly byteOffset: Float64Array;
   /** Payload bytes as stored in the file, and after inflating; equal for method 0. */

@@ -7,7 +7,7 @@ import { detect } from './container/detect';
 import { readNested } from './container/nested';
 import { CheckpointError } from './errors';
 import { DEFAULT_LIMITS, type Limits } from './limits';
-import { devicePlacement, type MapLocation, placement } from './location';
+import { devicePlacement, type MapLocation, placement, plainPlacement } from './location';
 import type { ClassRegistry } from './pickle/classes';
 import { NotUtf8Error, type StringEncoding } from './pickle/decode';
 import { GlobalResolver } from './pickle/globals';
@@ -132,6 +132,7 @@ class Reader implements ReadContext, Host {
   readonly limits: Limits;
   readonly weightsOnly: boolean;
   readonly place: (storage: Storage) => Storage;
+  readonly plainPlacement: (location: string) => string | undefined;
   readonly placeDevice: (storage: Storage) => Storage;
   readonly #source: ByteSource;
   /** For `load`, as opposed to `open`: what torch.load would do and say. */
@@ -151,6 +152,7 @@ class Reader implements ReadContext, Host {
     this.weightsOnly = options.weightsOnly ?? false;
     const placed = loading || options.mapLocation !== undefined;
     this.place = placed ? placement(options.mapLocation) : (storage) => storage;
+    this.plainPlacement = (location) => (placed ? plainPlacement(options.mapLocation, location) : location);
     this.placeDevice = placed ? devicePlacement(options.mapLocation) : (storage) => storage;
     this.#resolver = new GlobalResolver({
       weightsOnly: this.weightsOnly,
@@ -195,7 +197,15 @@ class Reader implements ReadContext, Host {
   }
 
   unpickle: ReadContext['unpickle'] = (bytes, options = {}) => {
-    const { record, byteOffset = 0, baseOffset = 0, persistentLoad, tensorFromId, plain = false } = options;
+    const {
+      record,
+      byteOffset = 0,
+      baseOffset = 0,
+      persistentLoad,
+      numberedStorages,
+      tensorFromId,
+      plain = false,
+    } = options;
     const run = (encoding: StringEncoding) =>
       unpickle(bytes, {
         limits: this.limits,
@@ -207,6 +217,7 @@ class Reader implements ReadContext, Host {
         baseOffset,
         record,
         persistentLoad,
+        numberedStorages,
       });
     this.#tensorTable = tensorFromId;
     const { value, byteEnd, protocol, globalNames } = this.#options.encoding

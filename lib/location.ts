@@ -68,13 +68,15 @@ function unavailable(name: string): (location: string) => string {
 const unregistered = (name: string) => () => `The ${name.toUpperCase()} device module is not registered. ${useCpu}`;
 const startsWith = (name: string) => (location: string) => location.startsWith(name);
 
+const CPU: DeviceBackend = {
+  tag: 'cpu',
+  priority: 10,
+  tagOf: (storage) => (storage.location === 'cpu' ? 'cpu' : null),
+  restore: (storage, location) => (location === 'cpu' ? onLocation(storage, 'cpu') : null),
+};
+
 const backends: DeviceBackend[] = [
-  {
-    tag: 'cpu',
-    priority: 10,
-    tagOf: (storage) => (storage.location === 'cpu' ? 'cpu' : null),
-    restore: (storage, location) => (location === 'cpu' ? onLocation(storage, 'cpu') : null),
-  },
+  CPU,
   absent('cuda', 20, (location) => /^cuda($|:|\d)/.test(location), unavailable('cuda')),
   absent('mps', 21, startsWith('mps'), () => 'torch.UntypedStorage(): Storage device not recognized: mps'),
   {
@@ -138,6 +140,16 @@ export function restoreLocation(storage: Storage, location: string): Storage {
     `don't know how to restore data location of torch.storage.UntypedStorage (tagged with ${location})`,
     storage,
   );
+}
+
+/**
+ * Where every storage at `location` goes when nothing but its tag decides; undefined where each must be asked. `placement`
+ * then gives the storage itself, under this location.
+ */
+export function plainPlacement(mapLocation: MapLocation | undefined, location: string): string | undefined {
+  const toCpu = mapLocation === undefined || mapLocation === null ? location : mapLocation;
+  if (typeof toCpu !== 'string' && !(toCpu instanceof Device)) return undefined;
+  return String(toCpu) === 'cpu' && backends[0] === CPU ? 'cpu' : undefined;
 }
 
 /** What `mapLocation` does to a storage, whose location is still the tag in the file. */

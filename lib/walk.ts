@@ -76,16 +76,18 @@ function objectSteps(object: PyObject): Step[] {
   return steps;
 }
 
-/** What a value holds, in order; undefined for a leaf. */
-export function childrenOf(value: PyValue): Step[] | undefined {
-  if (typeof value !== 'object' || value === null) return undefined;
-  if (value instanceof Map) {
-    const steps: Step[] = [];
-    for (const [key, item] of value as Map<PyValue, PyValue>)
-      steps.push([key, item, typeof key === 'number' && isFloatKey(value, key)]);
-    if (value instanceof OrderedDict && value.attributes) for (const step of value.attributes) steps.push(step);
-    return steps;
+function* mapSteps(map: Map<PyValue, PyValue>): Generator<Step, void, undefined> {
+  for (const entry of map) {
+    const key = entry[0];
+    yield typeof key === 'number' && isFloatKey(map, key) ? [key, entry[1], true] : entry;
   }
+  if (map instanceof OrderedDict && map.attributes) yield* map.attributes;
+}
+
+/** What a value holds, in order; undefined for a leaf. Of a Map one step at a time: it may have a million. */
+export function childrenOf(value: PyValue): Iterable<Step> | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  if (value instanceof Map) return mapSteps(value as Map<PyValue, PyValue>);
   if (Array.isArray(value)) return (value as PyValue[]).map((item, i): Step => [i, item]);
   if (value instanceof Set) {
     const items = [...(value as Set<PyValue>)];
@@ -119,54 +121,50 @@ function isPlainObject(value: object): value is Record<string, PyValue> {
 /** A longer tuple is a container like any other: walking it again at each mention would add up. */
 const MAX_PLAIN_ITEMS = 16;
 
-function isPlainTuple(value: PyValue, steps: readonly Step[]): boolean {
+function isPlainTuple(value: PyValue): boolean {
   return (
     value instanceof Tuple &&
-    steps.length <= MAX_PLAIN_ITEMS &&
-    !steps.some(([, item]) => isTensor(item) || item instanceof NdArray || isContainer(item))
+    value.length <= MAX_PLAIN_ITEMS &&
+    !(value as PyValue[]).some((item) => isTensor(item) || item instanceof NdArray || isContainer(item))
   );
 }
 
 /** Values reached from a root, each with its path; containers before what they hold. */
 export function* walk(root: PyValue, prefix = ''): Generator<readonly [path: string, value: PyValue], void, undefined> {
   const seen = new Set<object>();
-  const stack: (readonly [path: string, steps: Step[], at: { i: number }])[] = [];
+  const stack: (readonly [path: string, steps: Iterator<Step>])[] = [];
+  const enter = (path: string, steps: Iterable<Step> | undefined): void => {
+    if (steps) stack.push([path, steps[Symbol.iterator]()]);
+  };
 
-  function* visit(value: PyValue, path: string): Generator<readonly [string, PyValue], void, undefined> {
+  /** Goes on with what the value holds, unless it was met before. */
+  const visit = (value: PyValue, path: string): void => {
+    if (typeof value !== 'object' || value === null || seen.has(value)) return;
     if (isTensor(value)) {
-      yield [path, value];
-      if (seen.has(value)) return;
       const attributes = value.attributes;
-      if (value instanceof Tensor && value.grad) stack.push([path, [['grad', value.grad]], { i: 0 }]);
+      if (value instanceof Tensor && value.grad) enter(path, [['grad', value.grad]]);
       if (attributes === undefined || attributes === null) return;
       seen.add(value);
-      const steps =
-        attributes instanceof Tuple ? [...attributes].map((item, i): Step => [i, item]) : childrenOf(attributes);
-      if (steps?.length) stack.push([joinPath(path, '__attrs__'), steps, { i: 0 }]);
-      return;
+      enter(joinPath(path, '__attrs__'), childrenOf(attributes));
+    } else if (value instanceof NdArray) enter(path, objectArraySteps(value));
+    else {
+      const steps = childrenOf(value);
+      // A tuple of plain values is no container that could be reached again.
+      if (steps && !isPlainTuple(value)) seen.add(value);
+      enter(path, steps);
     }
-    yield [path, value];
-    if (value instanceof NdArray) {
-      stack.push([path, objectArraySteps(value), { i: 0 }]);
-      return;
-    }
-    if (seen.has(value as object)) return;
-    const steps = childrenOf(value);
-    if (!steps?.length) return;
-    // A tuple of plain values is no container that could be reached again.
-    if (!isPlainTuple(value, steps)) seen.add(value as object);
-    stack.push([path, steps, { i: 0 }]);
-  }
+  };
 
-  yield* visit(root, prefix);
+  yield [prefix, root];
+  visit(root, prefix);
   for (let top = stack.at(-1); top; top = stack.at(-1)) {
-    const [path, steps, at] = top;
-    if (at.i === steps.length) {
-      stack.pop();
-      continue;
+    const { done, value: step } = top[1].next();
+    if (done) stack.pop();
+    else {
+      const path = joinPath(top[0], step[0], step[2]);
+      yield [path, step[1]];
+      visit(step[1], path);
     }
-    const [key, value, isFloat] = steps[at.i++] as Step;
-    yield* visit(value, joinPath(path, key, isFloat));
   }
 }
 
@@ -197,7 +195,7 @@ export function valueAt(root: PyValue, path: string): PyValue | undefined {
         : value instanceof NdArray
           ? objectArraySteps(value)
           : childrenOf(value);
-    for (const [key, item, isFloat] of (steps ?? []).reverse()) {
+    for (const [key, item, isFloat] of [...(steps ?? [])].reverse()) {
       const segment = typeof key === 'string' && rest.length < path.length ? `.${key}` : joinPath('', key, isFloat);
       const next = rest[segment.length];
       if (segment && rest.startsWith(segment) && (next === undefined || next === '.' || next === '['))

@@ -1,7 +1,7 @@
 /*
  * js_zip.cc - see js_zip.h
  *
- * One array per field: a million records cost a million strings and seven arrays, and no objects.
+ * One array per field: a million records cost eight arrays, and no strings and no objects.
  */
 #include "js_zip.h"
 
@@ -9,33 +9,12 @@
 
 #include "js_bridge.h"
 #include "js_views.h"
+#include "os_file.h"
 #include "zip_directory.h"
 
 namespace torch_checkpoint {
 
-// Handles of strings are released in groups: one scope for all would hold a million, one for each would cost more than
-// the string.
-static constexpr uint32_t kNamesPerScope = 1024;
-
 namespace {
-
-// Latin-1 strings take half the memory of UTF-16 and are made without decoding; ASCII is both.
-Napi::Value Names(Napi::Env env, const std::vector<ZipRecord>& records) {
-  napi_value names;
-  if (napi_create_array_with_length(env, records.size(), &names) != napi_ok) return Napi::Value();
-  for (uint32_t begin = 0; begin < records.size(); begin += kNamesPerScope) {
-    Napi::HandleScope scope(env);
-    const uint32_t end = static_cast<uint32_t>(std::min<size_t>(records.size(), begin + kNamesPerScope));
-    for (uint32_t i = begin; i < end; i++) {
-      const ZipRecord& record = records[i];
-      auto create = record.name_is_ascii ? napi_create_string_latin1 : napi_create_string_utf8;
-      napi_value name;
-      if (create(env, record.name.data(), record.name.size(), &name) != napi_ok) return Napi::Value();
-      if (napi_set_element(env, names, i, name) != napi_ok) return Napi::Value();
-    }
-  }
-  return Napi::Value(env, names);
-}
 
 // Sets result[key] to a typed array with `field` of every record; false with an exception pending.
 template <typename T, typename Field>
@@ -44,12 +23,34 @@ bool SetColumn(Napi::Object result, const char* key, napi_typedarray_type type, 
   uint8_t* data;
   const Napi::Value buffer = NewArrayBuffer(result.Env(), records.size() * sizeof(T), &data);
   if (buffer.IsEmpty()) return false;
+  PopulateForWriting(data, records.size() * sizeof(T));
   T* column = reinterpret_cast<T*>(data);
   for (size_t i = 0; i < records.size(); i++) column[i] = static_cast<T>(field(records[i]));
   napi_value array;
   if (napi_create_typedarray(result.Env(), type, records.size(), buffer, 0, &array) != napi_ok) return false;
   result.Set(key, Napi::Value(result.Env(), array));
   return true;
+}
+
+// Sets result.nameBytes to all names, one behind the other, and result.nameEnds to where each of them ends: a string of
+// JavaScript for each would take as long as all the rest.  False with an exception pending.
+bool SetNames(Napi::Object result, const std::vector<ZipRecord>& records) {
+  size_t byte_length = 0;
+  for (const ZipRecord& record : records) byte_length += record.name.size();
+  uint8_t* data;
+  const Napi::Value buffer = NewArrayBuffer(result.Env(), byte_length, &data);
+  napi_value bytes;
+  if (buffer.IsEmpty() ||
+      napi_create_typedarray(result.Env(), napi_uint8_array, byte_length, buffer, 0, &bytes) != napi_ok) {
+    return false;
+  }
+  PopulateForWriting(data, byte_length);
+  result.Set("nameBytes", Napi::Value(result.Env(), bytes));
+  uint32_t end = 0;
+  return SetColumn<uint32_t>(result, "nameEnds", napi_uint32_array, records, [&](const ZipRecord& record) {
+    std::copy(record.name.begin(), record.name.end(), data + end);
+    return end += static_cast<uint32_t>(record.name.size());
+  });
 }
 
 }  // namespace
@@ -75,10 +76,8 @@ Napi::Value ReadZipDirectory(const Napi::CallbackInfo& info) {
 
   const std::vector<ZipRecord>& records = directory.value().records;
   Napi::Object result = Napi::Object::New(env);
-  const Napi::Value names = Names(env, records);
-  if (names.IsEmpty()) return env.Undefined();
-  result.Set("names", names);
   const bool complete =
+      SetNames(result, records) &&
       SetColumn<double>(result, "byteOffset", napi_float64_array, records, [](auto& r) { return r.byte_offset; }) &&
       SetColumn<double>(result, "storedLength", napi_float64_array, records, [](auto& r) { return r.stored_length; }) &&
       SetColumn<double>(result, "byteLength", napi_float64_array, records, [](auto& r) { return r.byte_length; }) &&

@@ -129,7 +129,10 @@ Status MappedFile::ReadAt(uint64_t offset, void* target, size_t count) const {
 
 // Parts are counted from the start of the target: memory of this size begins on a page of its own.
 Status MappedFile::ReadAtParallel(uint64_t offset, uint8_t* target, size_t count) const {
-  if (count < kParallelReadBytes) return ReadAt(offset, target, count);
+  if (count < kParallelReadBytes) {
+    PopulateForWriting(target, count);
+    return ReadAt(offset, target, count);
+  }
   const size_t parts = (count + FreshPages::kUnit - 1) / FreshPages::kUnit;
   FreshPages fresh(target, count);
   FirstFailure failure;

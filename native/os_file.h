@@ -58,7 +58,8 @@ Result<OsFile> CreateScratchFile();
 size_t PageBytes();
 // Asks for huge pages, or for small ones, under memory not yet touched.  A hint: no outcome.
 void AdvisePageSize(void* address, size_t byte_length, bool huge);
-// Brings in the pages of a range that will be written, in one call.  A hint: no outcome.
+// Brings in the pages of a range that will be written, in one call: a page fault for each costs twenty times as much.  No
+// more than a hint, and none for ranges of a few pages.
 void PopulateForWriting(void* address, size_t byte_length);
 
 // Whether a page of [address, address + count), which lies in a private file mapping, may hold something else than the file:

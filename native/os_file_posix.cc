@@ -52,6 +52,9 @@ constexpr uint32_t kNetworkFileSystems[] = {
 };
 #endif
 
+// Sixteen page faults take as long as the call.
+constexpr size_t kWorthPopulating = 64 << 10;
+
 // Messages have no path: JavaScript adds the one the user wrote.
 Error OpenError(int error_number) {
   switch (error_number) {
@@ -238,6 +241,7 @@ void AdvisePageSize(void* address, size_t byte_length, bool huge) {
 
 void PopulateForWriting(void* address, size_t byte_length) {
 #if defined(__linux__)
+  if (byte_length < kWorthPopulating) return;
   constexpr int kMadvPopulateWrite = 23;  // MADV_POPULATE_WRITE of Linux 5.14; older headers lack it, older kernels refuse
   const uintptr_t page = PageBytes();
   const uintptr_t begin = reinterpret_cast<uintptr_t>(address) & ~(page - 1);

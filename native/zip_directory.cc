@@ -15,6 +15,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "os_file.h"
 #include "zip_end.h"
 #include "zip_format.h"
 
@@ -123,6 +124,7 @@ Status ApplyZip64Extra(std::string_view extra, uint64_t* byte_length, uint64_t* 
 // Fills `directory` from the copied central directory.  Names still carry the encoding of the file.
 Status ParseEntries(const ZipEnd& end, ZipDirectory* directory) {
   directory->records.reserve(end.record_count);
+  PopulateForWriting(directory->records.data(), end.record_count * sizeof(ZipRecord));
   ByteCursor cursor(directory->directory_bytes.data(), directory->directory_bytes.size());
   for (uint64_t i = 0; i < end.record_count; i++) {
     const uint64_t entry_offset = end.directory_offset + cursor.position();
@@ -285,14 +287,16 @@ Status LocatePayloads(const ByteSource& source, uint64_t limit, std::vector<ZipR
 // Makes every name UTF-8 (unless it is already) and refuses two equal ones: readers disagree on which of two counts, so
 // that a scanner could be shown one and a loader the other.
 Status DecodeAndCompareNames(ZipDirectory* directory) {
-  std::vector<std::pair<uint64_t, uint32_t>> hashed(directory->records.size());
-  for (size_t i = 0; i < hashed.size(); i++) {
+  std::vector<std::pair<uint64_t, uint32_t>> hashed;
+  hashed.reserve(directory->records.size());
+  PopulateForWriting(hashed.data(), directory->records.size() * sizeof(hashed[0]));
+  for (size_t i = 0; i < directory->records.size(); i++) {
     ZipRecord& record = directory->records[i];
     // A name that is not UTF-8 cannot become so by its flag; one that is has been written by a tool that meant it.
     if (!record.name_is_ascii && !IsUtf8(record.name)) {
       record.name = directory->decoded_names.emplace_back(DecodeCodePage437(record.name));
     }
-    hashed[i] = {std::hash<std::string_view>()(record.name), static_cast<uint32_t>(i)};
+    hashed.emplace_back(std::hash<std::string_view>()(record.name), static_cast<uint32_t>(i));
   }
   // Sorted by hash and then by name: no choice of names makes this slower than n log n.
   std::sort(hashed.begin(), hashed.end(), [&](const auto& a, const auto& b) {
@@ -322,6 +326,8 @@ Result<ZipDirectory> ParseFromEnd(const ByteSource& source, const ZipEnd& end, u
                      static_cast<ULL>(end.directory_bytes), static_cast<ULL>(kMaxDirectoryBytes));
   }
   ZipDirectory directory;
+  directory.directory_bytes.reserve(static_cast<size_t>(end.directory_bytes));
+  PopulateForWriting(directory.directory_bytes.data(), static_cast<size_t>(end.directory_bytes));
   directory.directory_bytes.resize(static_cast<size_t>(end.directory_bytes));
   Status status = source.ReadAt(end.directory_offset, directory.directory_bytes.data(), directory.directory_bytes.size());
   if (status.ok()) status = ParseEntries(end, &directory);

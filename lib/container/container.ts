@@ -5,6 +5,7 @@
  * the stage above. Detection goes by content, never by file name; the rows stand in `detect.ts`.
  */
 import type { Limits } from '../limits';
+import type { NumberedStorages } from '../pickle/rules';
 import type { PyValue } from '../pickle/values';
 import type { ByteSource } from '../source/byte-source';
 import type { Storage } from '../tensor/storage';
@@ -33,6 +34,8 @@ export interface PickleOptions {
   byteOffset?: number;
   /** Resolves persistent ids; without it a pickle that has one is corrupt. */
   persistentLoad?: (pid: PyValue) => PyValue;
+  /** The same for a storage whose key is a number, given apart: see machine.ts. */
+  numberedStorages?: NumberedStorages;
   /** Where `bytes` starts in its record or file: added to the byte offsets of errors. */
   baseOffset?: number;
   /** Tensors by number: `torch.jit._pickle.build_tensor_from_id` of TorchScript archives before PyTorch 1.2. */
@@ -47,6 +50,8 @@ export interface ReadContext {
   unpickle(bytes: Uint8Array, options?: PickleOptions): { value: PyValue; byteEnd: number };
   /** Applies mapLocation: called once for each storage key, in order of first use. Empty storages at each mention. */
   place(storage: Storage): Storage;
+  /** The location that `place` leaves or gives to every storage at this one; undefined where each must be asked. */
+  plainPlacement(location: string): string | undefined;
   /** A warning that PyTorch would print, through process.emitWarning. */
   warn(message: string): void;
   readonly weightsOnly: boolean;

@@ -92,14 +92,15 @@ function iterationOrder(hashes: readonly bigint[]): Int32Array {
 
 /** The half of an id that comes from the names alone. A file of another platform has other digits for the same names. */
 export interface NameDigits {
-  readonly names: readonly string[];
+  /** The names, made when asked for: hardly any checkpoint is saved again. */
+  readonly names: () => readonly string[];
   readonly digits: string;
 }
 
 const DIGITS = 20;
 
 /** What a loaded id says of the names beside it; undefined when it is no id. */
-export function nameDigitsOf(id: string, names: readonly string[]): NameDigits | undefined {
+export function nameDigitsOf(id: string, names: () => readonly string[]): NameDigits | undefined {
   return /^\d{40}$/.test(id) ? { names, digits: id.slice(0, DIGITS) } : undefined;
 }
 
@@ -111,8 +112,9 @@ export function nameDigitsOf(id: string, names: readonly string[]): NameDigits |
 export function serializationId(names: readonly string[], checksums: Iterable<number>, known?: NameDigits): string {
   let contentHash = 0n;
   for (const checksum of checksums) contentHash = combine(contentHash, BigInt(checksum));
-  const same = known && known.names.length === names.length && names.every((name, i) => name === known.names[i]);
-  return (same ? known.digits : nameDigits(names)) + contentHash.toString().padStart(DIGITS, '0');
+  const before = known?.names();
+  const same = before?.length === names.length && names.every((name, i) => name === before[i]);
+  return (known && same ? known.digits : nameDigits(names)) + contentHash.toString().padStart(DIGITS, '0');
 }
 
 function nameDigits(names: readonly string[]): string {

@@ -11,6 +11,7 @@ import type { ByteSource } from '../source/byte-source';
 import type { StorageBytes } from '../tensor/storage';
 import type { RecordInfo } from './container';
 import { InflateBudget, InflatedBytes, inflate } from './inflated-bytes';
+import { type RecordFolder, RecordNames } from './record-names';
 
 const STORED = 0;
 const DEFLATED = 8;
@@ -20,8 +21,10 @@ export class ZipArchive {
   readonly directory: ZipDirectory;
   /** First path component of the first record; empty when there is none. */
   readonly archiveName: string;
+  readonly #names: RecordNames;
+  /** All but the storages, of which there may be a million: those are found through `folder`. */
   readonly #indexes = new Map<string, number>();
-  readonly #folders = new Map<string, ReadonlyMap<string, number>>();
+  readonly #folders = new Map<string, RecordFolder>();
   readonly #limits: Limits;
   readonly #budget: InflateBudget;
   #records: RecordInfo[] | undefined;
@@ -31,28 +34,30 @@ export class ZipArchive {
     this.#limits = limits;
     this.#budget = new InflateBudget(limits);
     this.directory = source.remoteZip?.directory ?? readDirectory(source, limits);
-    const { names } = this.directory;
-    this.archiveName = /^[^/]+(?=\/)/.exec(names[0] ?? '')?.[0] ?? '';
-    // Storages, of which there may be a million, are found through `folder`.
-    const data = `${this.archiveName}/data/`;
-    for (let i = 0; i < names.length; i++)
-      if (!(names[i] as string).startsWith(data)) this.#indexes.set(names[i] as string, i);
+    this.#names = new RecordNames(this.directory);
+    const first = this.#names.length > 0 ? this.#names.at(0) : '';
+    this.archiveName = /^[^/]+(?=\/)/.exec(first)?.[0] ?? '';
+    const data = Buffer.from(`${this.archiveName}/data/`);
+    for (let i = 0; i < this.#names.length; i++)
+      if (!this.#names.startsWith(i, data)) this.#indexes.set(this.#names.at(i), i);
   }
 
-  /** Full names, in the order of the directory. */
-  get names(): readonly string[] {
-    return this.directory.names;
+  /** Full names, in the order of the directory; made at each call. */
+  get names(): string[] {
+    return Array.from({ length: this.#names.length }, (_, i) => this.#names.at(i));
   }
 
   /** Throws unless all records are in one folder, as in every archive that PyTorch writes and reads. */
   checkFolder(): void {
-    const { names, archiveName } = this;
+    const names = this.#names;
     if (names.length === 0) throw this.#corrupt('archive does not contain any files');
-    if (archiveName === '') throw this.#corrupt(`file in archive is not in a subdirectory: ${names[0]}`);
-    const folder = `${archiveName}/`;
-    const stray = names.find((name) => !name.startsWith(folder));
-    if (stray !== undefined)
-      throw this.#corrupt(`file in archive is not in a subdirectory ${folder}: ${stray.slice(0, 500)}`);
+    if (this.archiveName === '') throw this.#corrupt(`file in archive is not in a subdirectory: ${names.at(0)}`);
+    const folder = `${this.archiveName}/`;
+    const prefix = Buffer.from(folder);
+    for (let i = 0; i < names.length; i++) {
+      if (!names.startsWith(i, prefix))
+        throw this.#corrupt(`file in archive is not in a subdirectory ${folder}: ${names.at(i).slice(0, 500)}`);
+    }
   }
 
   /** Names are matched exactly; PyTorch also finds `DATA.PKL` for `data.pkl`, which no writer needs. */
@@ -64,17 +69,10 @@ export class ZipArchive {
   }
 
   /** The records of one folder, such as `data/`, by their names in it: storages are looked up by their key as it stands. */
-  folder(name: string): ReadonlyMap<string, number> {
-    const known = this.#folders.get(name);
-    if (known) return known;
-    const members = new Map<string, number>();
-    const start = `${this.archiveName}/${name}`;
-    for (let i = 0; i < this.names.length; i++) {
-      const full = this.names[i] as string;
-      if (full.startsWith(start)) members.set(full.slice(start.length), i);
-    }
-    this.#folders.set(name, members);
-    return members;
+  folder(name: string): RecordFolder {
+    let found = this.#folders.get(name);
+    if (!found) this.#folders.set(name, (found = this.#names.folder(`${this.archiveName}/${name}`)));
+    return found;
   }
 
   has(record: string): boolean {
@@ -123,6 +121,12 @@ export class ZipArchive {
     return deflated ? new InflatedBytes(stored, byteLength, record, this.#budget) : stored;
   }
 
+  /** Whether the bytes of the record stand in the file as they are. */
+  isPlain(index: number): boolean {
+    const { method, byteLength, storedLength, encrypted } = this.directory;
+    return method[index] === STORED && !encrypted[index] && byteLength[index] === storedLength[index];
+  }
+
   /** Bytes of a record after inflating. */
   byteLength(record: string): number {
     return this.directory.byteLength[this.#demand(record)] as number;
@@ -135,11 +139,11 @@ export class ZipArchive {
   }
 
   #listRecords(): RecordInfo[] {
-    const { names, byteOffset, byteLength, storedLength, crc32, method } = this.directory;
+    const { byteOffset, byteLength, storedLength, crc32, method } = this.directory;
     const folder = this.archiveName === '' ? 0 : this.archiveName.length + 1;
     const records: RecordInfo[] = [];
-    for (let i = 0; i < names.length; i++) {
-      const name = names[i] as string;
+    for (let i = 0; i < this.#names.length; i++) {
+      const name = this.#names.at(i);
       if (name.endsWith('/')) continue;
       records.push({
         name: name.slice(folder),

@@ -30,6 +30,7 @@ export function readZip(archive: ZipArchive, context: ReadContext, keyPrefix = '
   const { value } = context.unpickle(archive.read('data.pkl'), {
     record: 'data.pkl',
     persistentLoad: (pid) => storages.load(pid, [DATA_FOLDER]),
+    numberedStorages: storages,
   });
   return {
     root: value,
@@ -107,10 +108,12 @@ function readAlignment(archive: ZipArchive): number | undefined {
 
 function readNameDigits(archive: ZipArchive): NameDigits | undefined {
   const id = archive.text(SERIALIZATION_ID);
-  if (id === undefined) return undefined;
   const start = archive.archiveName.length + 1;
-  const names = archive.names.map((name) => name.slice(start)).filter((name) => name !== SERIALIZATION_ID);
-  return nameDigitsOf(id, names);
+  return id === undefined
+    ? undefined
+    : nameDigitsOf(id, () =>
+        archive.names.map((name) => name.slice(start)).filter((name) => name !== SERIALIZATION_ID),
+      );
 }
 
 /** By the records that each release added (format.md 0). */

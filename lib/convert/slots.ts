@@ -54,7 +54,7 @@ function slotsOf(value: PyValue, at: string): Found[] {
   if (value instanceof PyObject) return objectSlots(value, at);
   if (value instanceof NdArray || typeof value !== 'object' || value === null) return [];
   // What cannot be changed itself may still hold what can.
-  return (childrenOf(value) ?? []).map(([key, item, isFloat]) =>
+  return [...(childrenOf(value) ?? [])].map(([key, item, isFloat]) =>
     found(at, key, item, isFloat, { set: unchangeable, delete: unchangeable, rename: undefined, hasKey: () => false }),
   );
 }

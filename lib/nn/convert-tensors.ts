@@ -40,6 +40,6 @@ function replacement(tensor: Tensor, convert: (tensor: Tensor) => Tensor): Tenso
     if (tensor.attributes !== undefined) moved.attributes = tensor.attributes;
     return moved;
   }
-  const { storage, dtype, shape, stride, storageOffset } = made;
-  return Object.assign(tensor, { storage, dtype, shape, stride, storageOffset });
+  tensor.become(made);
+  return tensor;
 }

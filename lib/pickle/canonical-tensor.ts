@@ -9,8 +9,16 @@
  * where the first use of a constant is written out instead of recalled, which the machine reads in its slow way. The run
  * is recognised here without making the tuples that it describes. They get memo numbers, but nothing PyTorch writes ever
  * recalls them; a pickle that does is read again from its start without this path.
+ *
+ * Shapes and strides repeat from layer to layer: equal ones are one frozen array.
  */
 import { Op } from './opcodes';
+
+/** Thrown where a pickle recalls what the fast path did not make; the pickle is then read without that path. */
+export class NotCanonical extends Error {}
+
+/** Places for shapes and strides that were met; a hash that is taken is taken over. */
+const DIMS_PLACES = 1024;
 
 /** What one run says. One object is used for all tensors of a pickle. */
 export class CanonicalTensor {
@@ -22,15 +30,14 @@ export class CanonicalTensor {
   location = 0;
   locationStart = 0;
   locationEnd = 0;
-  /** Memo index of a key that was used before, or -1 when its text stands at `keyStart`, to be stored at `keyPut`. */
+  /** Memo index of a key that was used before, or -1 when its text stands at `keyStart`: then it is the first to be stored. */
   key = 0;
   keyStart = 0;
   keyEnd = 0;
-  keyPut = 0;
   numel = 0;
   storageOffset = 0;
-  shape: number[] = [];
-  stride: number[] = [];
+  shape: readonly number[] = [];
+  stride: readonly number[] = [];
   requiresGrad = false;
   /** The last memo number that the run stores, and how many it stores. */
   lastPut = 0;
@@ -40,6 +47,8 @@ export class CanonicalTensor {
 
   #pos = 0;
   #failed = false;
+  readonly #dimsRead: number[] = [];
+  readonly #dimsKnown = new Array<readonly number[] | undefined>(DIMS_PLACES).fill(undefined);
 
   /** Reads the run whose first MARK stands before `pos`. False when it is anything else; nothing is then to be used. */
   read(bytes: Buffer, pos: number): boolean {
@@ -51,12 +60,13 @@ export class CanonicalTensor {
     this.storageClass = this.#recall(bytes);
     if (bytes[this.#pos] === Op.BINUNICODE) {
       this.key = -1;
-      [this.keyStart, this.keyEnd] = this.#text(bytes);
-      this.keyPut = this.lastPut;
+      this.keyStart = this.#pos + 5;
+      this.keyEnd = this.#text(bytes);
     } else this.key = this.#recall(bytes);
     if (bytes[this.#pos] === Op.BINUNICODE) {
       this.location = -1;
-      [this.locationStart, this.locationEnd] = this.#text(bytes);
+      this.locationStart = this.#pos + 5;
+      this.locationEnd = this.#text(bytes);
     } else this.location = this.#recall(bytes);
     this.numel = this.#integer(bytes);
     this.#expect(bytes, Op.TUPLE);
@@ -110,16 +120,16 @@ export class CanonicalTensor {
     this.puts++;
   }
 
-  #text(bytes: Buffer): [start: number, end: number] {
+  /** A BINUNICODE and its store; returns where the text ends. */
+  #text(bytes: Buffer): number {
     this.#pos++;
     const length = this.#u32(bytes);
-    const start = this.#pos;
     // Keys and locations are short; anything else is left to the machine.
     if (length > 64) this.#failed = true;
-    this.#pos = Math.min(start + length, bytes.length);
-    const end = this.#pos;
+    const end = Math.min(this.#pos + length, bytes.length);
+    this.#pos = end;
     this.#put(bytes);
-    return [start, end];
+    return end;
   }
 
   #integer(bytes: Buffer): number {
@@ -135,28 +145,38 @@ export class CanonicalTensor {
     return 0;
   }
 
-  #dims(bytes: Buffer): number[] {
+  #dims(bytes: Buffer): readonly number[] {
+    const dims = this.#dimsRead;
+    dims.length = 0;
     const first = bytes[this.#pos];
-    if (first === Op.EMPTY_TUPLE) {
+    if (first === Op.EMPTY_TUPLE) this.#pos++;
+    else if (first === Op.MARK) {
       this.#pos++;
-      return [];
-    }
-    if (first === Op.MARK) {
-      this.#pos++;
-      const dims: number[] = [];
       while (!this.#failed && bytes[this.#pos] !== Op.TUPLE) dims.push(this.#integer(bytes));
       this.#pos++;
       this.#put(bytes);
-      return dims;
+    } else {
+      dims.push(this.#integer(bytes));
+      if (!this.#closes(bytes, Op.TUPLE1)) {
+        dims.push(this.#integer(bytes));
+        if (!this.#closes(bytes, Op.TUPLE2)) {
+          dims.push(this.#integer(bytes));
+          if (!this.#closes(bytes, Op.TUPLE3)) this.#failed = true;
+        }
+      }
     }
-    // Literals, because a list that grows by pushing reserves room for many more items: twice per tensor, that counts.
-    const a = this.#integer(bytes);
-    if (this.#closes(bytes, Op.TUPLE1)) return [a];
-    const b = this.#integer(bytes);
-    if (this.#closes(bytes, Op.TUPLE2)) return [a, b];
-    const c = this.#integer(bytes);
-    if (!this.#closes(bytes, Op.TUPLE3)) this.#failed = true;
-    return [a, b, c];
+    return this.#shared(dims);
+  }
+
+  #shared(dims: readonly number[]): readonly number[] {
+    let hash = dims.length;
+    for (let i = 0; i < dims.length; i++) hash = (Math.imul(hash, 31) + (dims[i] as number)) | 0;
+    const place = (hash ^ (hash >>> 10)) & (DIMS_PLACES - 1);
+    const known = this.#dimsKnown[place];
+    if (known !== undefined && sameDims(known, dims)) return known;
+    const made = Object.freeze(dims.slice());
+    this.#dimsKnown[place] = made;
+    return made;
   }
 
   #closes(bytes: Buffer, op: Op): boolean {
@@ -164,5 +184,49 @@ export class CanonicalTensor {
     this.#pos++;
     this.#put(bytes);
     return true;
+  }
+}
+
+function sameDims(a: readonly number[], b: readonly number[]): boolean {
+  if (a.length !== b.length) return false;
+  for (let d = 0; d < a.length; d++) if (a[d] !== b[d]) return false;
+  return true;
+}
+
+/** What stands between two tensors of a dict: `q X<key> q h<rebuild> (`. */
+export class CanonicalEntry {
+  /** Memo index of the tensor before, and of the key. */
+  tensorPut = 0;
+  keyPut = 0;
+  keyStart = 0;
+  keyEnd = 0;
+  /** Memo index of the function that rebuilds the tensor. */
+  rebuild = 0;
+  /** Position after the MARK. */
+  end = 0;
+
+  /** False when there is anything else; nothing is then to be used. */
+  read(bytes: Buffer, pos: number): boolean {
+    // A short pickle ends before its last field would.
+    if (pos + 20 > bytes.length) return false;
+    this.end = pos;
+    this.tensorPut = this.#index(bytes, Op.BINPUT, Op.LONG_BINPUT);
+    if (this.tensorPut < 0 || bytes[this.end] !== Op.BINUNICODE) return false;
+    this.keyStart = this.end + 5;
+    this.keyEnd = this.keyStart + bytes.readUInt32LE(this.end + 1);
+    if (this.keyEnd + 12 > bytes.length) return false;
+    this.end = this.keyEnd;
+    this.keyPut = this.#index(bytes, Op.BINPUT, Op.LONG_BINPUT);
+    this.rebuild = this.#index(bytes, Op.BINGET, Op.LONG_BINGET);
+    return this.keyPut >= 0 && this.rebuild >= 0 && bytes[this.end++] === Op.MARK;
+  }
+
+  /** A memo index after one of two opcodes; -1 when there is neither. */
+  #index(bytes: Buffer, short: Op, long: Op): number {
+    const op = bytes[this.end++];
+    if (op === short) return bytes[this.end++] as number;
+    if (op !== long) return -1;
+    this.end += 4;
+    return bytes.readUInt32LE(this.end - 4);
   }
 }

@@ -175,3 +175,20 @@ export function parseRawUnicode(text: string): string {
 export function clip(text: string): string {
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
+
+const ZERO = 0x30;
+/** Longer numbers are no index of an array; whoever needs those has the text. */
+const MAX_DIGITS = 9;
+
+/** The number that these bytes spell as `String(number)` would; -1 when they spell none, or a long one. */
+export function decimal(bytes: Uint8Array, start: number, end: number): number {
+  const digits = end - start;
+  if (digits < 1 || digits > MAX_DIGITS || (digits > 1 && bytes[start] === ZERO)) return -1;
+  let number = 0;
+  for (let i = start; i < end; i++) {
+    const digit = (bytes[i] as number) - ZERO;
+    if (digit < 0 || digit > 9) return -1;
+    number = number * 10 + digit;
+  }
+  return number;
+}

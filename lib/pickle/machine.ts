@@ -4,20 +4,21 @@
  *   stack[0..depth)    values; origins[i] says what JavaScript cannot tell of stack[i]: the number of a string object
  *                      (counted from 1), FLOAT for an integral float, else 0.
  *   marks              stack depths at which MARK stood; `fence` is the topmost, below which nothing may be popped.
- *   memo, memoOrigins  by memo index while indexes are dense, `sparseMemo` for the rest: an index costs nothing itself.
+ *   memo               what was stored, with its origin.
  *
  * Nothing here recurses, and everything that the machine holds on to is counted against the limits.
  */
 import { CheckpointError } from '../errors';
 import type { Limits } from '../limits';
-import { CanonicalTensor } from './canonical-tensor';
+import { CanonicalEntry, CanonicalTensor } from './canonical-tensor';
 import { appendItems, persistentIdItems, setItem } from './construct';
-import { clip, decodeByteString, decodeUtf8, parseInteger, type StringEncoding } from './decode';
+import { clip, decimal, decodeByteString, decodeUtf8, parseInteger, type StringEncoding } from './decode';
 import type { GlobalResolver } from './globals';
+import { Memo } from './memo';
 import { type GlobalNames, markUnmemoized, NoteTaker, noteFloat, noteFloatKey } from './notes';
 import { Op } from './opcodes';
-import { rebuildPlainTensor } from './rebuild';
-import { fail, type Host, KnownGlobal, StorageClass } from './rules';
+import { rebuildOnShelf, rebuildPlainTensor } from './rebuild';
+import { fail, type Host, KnownGlobal, type NumberedStorages, StorageClass } from './rules';
 import { type PyValue, Tuple, typeName } from './values';
 
 export interface UnpickleOptions {
@@ -33,18 +34,15 @@ export interface UnpickleOptions {
   baseOffset?: number;
   record?: string | undefined;
   persistentLoad?: ((pid: PyValue) => PyValue) | undefined;
+  /** What `persistentLoad` gives for storages whose keys are numbers in decimal. */
+  numberedStorages?: NumberedStorages | undefined;
 }
+
+/** Opcodes of a dict entry that is read in one step, about: they count against the limit like all others. */
+const CANONICAL_OPCODES = 25;
 
 /** Origin of a number that is a Python float although it is integral. */
 export const FLOAT = -1;
-/** Indexes up to this far beyond the end of the memo keep it an array; a wilder one goes to a Map. */
-const MEMO_STRIDE = 4096;
-
-/** Thrown where a pickle recalls what the fast path did not make; the pickle is then read without that path. */
-export class NotCanonical extends Error {}
-/** Stands in the memo for the tuples that the fast path does not make. */
-const SKIPPED: PyValue = Object.freeze({});
-
 export class Machine {
   readonly bytes: Buffer;
   readonly start: number;
@@ -55,6 +53,7 @@ export class Machine {
   readonly encoding: StringEncoding;
   readonly weightsOnly: boolean;
   readonly persistentLoad: UnpickleOptions['persistentLoad'];
+  readonly numberedStorages: UnpickleOptions['numberedStorages'];
   /** Whether tensors may be read in one step. */
   readonly fast: boolean;
   readonly #options: UnpickleOptions;
@@ -71,12 +70,10 @@ export class Machine {
   readonly marks: number[] = [];
   fence = 0;
 
-  readonly memo: PyValue[] = [];
-  readonly memoOrigins: number[] = [];
-  readonly sparseMemo = new Map<number, readonly [PyValue, number]>();
-  memoCount = 0;
+  readonly memo: Memo;
 
   readonly canonical = new CanonicalTensor();
+  readonly canonicalEntry = new CanonicalEntry();
   /** The persistent id of the fast path: one tuple for all, since whoever resolves it does not keep it. */
   readonly scratchId = Tuple.of<PyValue>('storage', null, '', '', 0);
 
@@ -88,6 +85,7 @@ export class Machine {
   constructor(input: Uint8Array, options: UnpickleOptions, fast: boolean) {
     this.#options = options;
     this.bytes = Buffer.from(input.buffer, input.byteOffset, input.byteLength);
+    this.memo = new Memo(this.bytes);
     this.start = options.byteOffset ?? 0;
     this.end = this.bytes.length;
     this.pos = this.start;
@@ -98,6 +96,7 @@ export class Machine {
     this.encoding = options.encoding;
     this.weightsOnly = options.weightsOnly;
     this.persistentLoad = options.persistentLoad;
+    this.numberedStorages = options.numberedStorages;
     this.fast = fast;
   }
 
@@ -185,70 +184,98 @@ export class Machine {
 
   put(index: number): void {
     this.demand(1);
-    if (++this.memoCount > this.limits.maxMemoEntries) this.exceed('maxMemoEntries', this.limits.maxMemoEntries);
-    if (index <= this.memo.length + MEMO_STRIDE) {
-      this.memo[index] = this.stack[this.depth - 1] as PyValue;
-      this.memoOrigins[index] = this.origins[this.depth - 1] as number;
-    } else this.sparseMemo.set(index, [this.stack[this.depth - 1] as PyValue, this.origins[this.depth - 1] as number]);
+    this.memo.put(index, this.stack[this.depth - 1] as PyValue, this.origins[this.depth - 1] as number);
+    if (this.memo.count > this.limits.maxMemoEntries) this.exceed('maxMemoEntries', this.limits.maxMemoEntries);
   }
 
   get(index: number): void {
-    const value = this.memo[index];
-    if (value === SKIPPED) throw new NotCanonical();
-    const entry = value === undefined ? this.sparseMemo.get(index) : undefined;
-    if (value !== undefined) this.push(value, this.memoOrigins[index]);
-    else if (entry) this.push(entry[0], entry[1]);
-    else fail(`memo entry ${index} was never stored`);
+    if (!this.memo.find(index)) fail(`memo entry ${index} was never stored`);
+    this.push(this.memo.value, this.memo.origin);
+  }
+
+  #recalled(index: number): PyValue | undefined {
+    return this.memo.find(index) ? this.memo.value : undefined;
   }
 
   /**
    * Reads a tensor in one step when the run after a MARK is the canonical one, leaving it on the stack in the place of
-   * the function that rebuilds it. False, with nothing changed, when it is not.
+   * the function that rebuilds it, and then what follows of a dict of such tensors. False, with nothing changed, when the
+   * run is another one.
    */
-  readCanonicalTensor(load: (pid: PyValue) => PyValue): boolean {
+  readCanonicalTensors(load: (pid: PyValue) => PyValue): boolean {
     const rebuild = this.stack[this.depth - 1];
-    if (
-      !(rebuild instanceof KnownGlobal) ||
-      rebuild.global !== 'torch._utils._rebuild_tensor_v2' ||
-      !this.canonical.read(this.bytes, this.pos)
-    )
-      return false;
+    if (!(rebuild instanceof KnownGlobal) || rebuild.global !== 'torch._utils._rebuild_tensor_v2') return false;
     const run = this.canonical;
-    const storageClass = this.memo[run.storageClass];
-    const hooks = this.memo[run.hooks];
-    if (this.memo[run.storageWord] !== 'storage' || !(storageClass instanceof StorageClass)) return false;
-    if (!(hooks instanceof KnownGlobal) || hooks.global !== 'collections.OrderedDict') return false;
-    const key = run.key < 0 ? this.bytes.toString('latin1', run.keyStart, run.keyEnd) : this.memo[run.key];
-    const location =
-      run.location < 0 ? this.bytes.toString('latin1', run.locationStart, run.locationEnd) : this.memo[run.location];
-    // Memo numbers are consecutive in what PyTorch writes; the machine reads anything else.
-    if (typeof key !== 'string' || typeof location !== 'string' || run.lastPut - run.puts + 1 !== this.memo.length)
+    const tensor = this.#canonicalAt(this.pos, this.memo.next, load);
+    if (tensor === undefined) return false;
+    const keyText = run.key < 0 ? run.keyStart : -1;
+    this.#passOver(run.puts, keyText, keyText < 0 ? 0 : ++this.strings, -1, 0);
+    this.stack[this.depth - 1] = tensor;
+    // Past the REDUCE: the memo store that may follow is an opcode of its own.
+    this.pos = run.end + 1;
+    while (this.#readCanonicalEntry(rebuild, load));
+    return true;
+  }
+
+  /** After a tensor: its memo store, and the next key and tensor of a dict. False, with nothing changed, for anything else. */
+  #readCanonicalEntry(rebuild: KnownGlobal, load: (pid: PyValue) => PyValue): boolean {
+    const run = this.canonical;
+    const entry = this.canonicalEntry;
+    if (!entry.read(this.bytes, this.pos) || entry.tensorPut !== this.memo.next || entry.keyPut !== entry.tensorPut + 1)
       return false;
-    this.memoCount += run.puts;
-    if (this.memoCount > this.limits.maxMemoEntries) this.exceed('maxMemoEntries', this.limits.maxMemoEntries);
-    for (let i = this.memo.length; i <= run.lastPut; i++) {
-      this.memo.push(SKIPPED);
-      this.memoOrigins.push(0);
+    if (this.#recalled(entry.rebuild) !== rebuild) return false;
+    const tensor = this.#canonicalAt(entry.end, entry.keyPut + 1, load);
+    if (tensor === undefined) return false;
+    this.memo.put(entry.tensorPut, this.stack[this.depth - 1] as PyValue, 0);
+    this.pos = entry.keyStart;
+    this.pushText(entry.keyEnd - entry.keyStart);
+    const keyId = this.strings;
+    const keyText = run.key < 0 ? run.keyStart : -1;
+    this.#passOver(1 + run.puts, entry.keyStart, keyId, keyText, keyText < 0 ? 0 : ++this.strings);
+    this.push(tensor);
+    this.opcodes += CANONICAL_OPCODES;
+    this.pos = run.end + 1;
+    return true;
+  }
+
+  #passOver(count: number, firstText: number, firstId: number, secondText: number, secondId: number): void {
+    this.memo.skip(count, firstText, firstId, secondText, secondId);
+    if (this.memo.count > this.limits.maxMemoEntries) this.exceed('maxMemoEntries', this.limits.maxMemoEntries);
+  }
+
+  /** The tensor of the run whose MARK stands before `pos` and whose memo stores begin at `firstPut`. */
+  #canonicalAt(pos: number, firstPut: number, load: (pid: PyValue) => PyValue): PyValue | undefined {
+    const run = this.canonical;
+    if (!run.read(this.bytes, pos)) return undefined;
+    const storageClass = this.#recalled(run.storageClass);
+    const hooks = this.#recalled(run.hooks);
+    if (this.#recalled(run.storageWord) !== 'storage' || !(storageClass instanceof StorageClass)) return undefined;
+    if (!(hooks instanceof KnownGlobal) || hooks.global !== 'collections.OrderedDict') return undefined;
+    const location =
+      run.location < 0
+        ? this.bytes.toString('latin1', run.locationStart, run.locationEnd)
+        : this.#recalled(run.location);
+    // Memo numbers are consecutive in what PyTorch writes; the machine reads anything else.
+    if (typeof location !== 'string' || run.lastPut - run.puts + 1 !== firstPut) return undefined;
+    return this.#rebuild(storageClass, location, load);
+  }
+
+  /** The tensor of the run that was just read; undefined when the key of its storage is no string. */
+  #rebuild(storageClass: StorageClass, location: string, load: (pid: PyValue) => PyValue): PyValue | undefined {
+    const run = this.canonical;
+    const numbered = this.numberedStorages;
+    if (run.key < 0 && numbered) {
+      const number = decimal(this.bytes, run.keyStart, run.keyEnd);
+      const place = number < 0 ? -1 : numbered.find(storageClass, number, location, run.numel);
+      if (place >= 0) return rebuildOnShelf(numbered, place, run);
     }
-    if (run.key < 0) {
-      this.memo[run.keyPut] = key;
-      this.memoOrigins[run.keyPut] = ++this.strings;
-    }
+    const key = run.key < 0 ? this.bytes.toString('latin1', run.keyStart, run.keyEnd) : this.#recalled(run.key);
+    if (typeof key !== 'string') return undefined;
     this.scratchId[1] = storageClass;
     this.scratchId[2] = key;
     this.scratchId[3] = location;
     this.scratchId[4] = run.numel;
-    const storage = load(this.scratchId);
-    this.stack[this.depth - 1] = rebuildPlainTensor(
-      storage,
-      run.storageOffset,
-      run.shape,
-      run.stride,
-      run.requiresGrad,
-    );
-    // Past the REDUCE: the memo store that may follow is an opcode of its own.
-    this.pos = run.end + 1;
-    return true;
+    return rebuildPlainTensor(load(this.scratchId), run);
   }
 
   /** Remembers what the slot's JavaScript value cannot say. */

@@ -9,6 +9,7 @@
  * Strings without a note are shared by value, as Python's interned literals are. Hence only those strings of a file need
  * a note that have an equal twin in it: usually none.
  */
+import { ChunkedList } from './chunked-list';
 import type { PyValue } from './values';
 
 /** One string object of Python: equal text in two of them is written twice. */
@@ -134,10 +135,12 @@ export function moveNotes(from: object, to: object): void {
  * strings: only texts whose hash was met under another string object are looked at again.
  */
 export class NoteTaker {
-  /** Parallel: the container, its slot, and the id of the string there, negative where the string is the key. */
+  /** Parallel: a slot, and the id of the string there, negative where the string is the key. */
+  readonly #slots = new ChunkedList<PyValue>();
+  #ids = new Int32Array(256);
+  /** Whose slots they are: the container from each of these positions on. */
   readonly #containers: object[] = [];
-  readonly #slots: PyValue[] = [];
-  readonly #ids: number[] = [];
+  readonly #begins: number[] = [];
   /** Texts that PyTorch takes from a constant of its own, with the id of that object. */
   readonly #constants = new Map<string, number>();
   readonly #suspects = new Set<string>();
@@ -146,9 +149,18 @@ export class NoteTaker {
   /** A string with the given id sits in the value slot, or is the key itself where `isKey`. */
   string(container: object, slot: PyValue, text: string, id: number, isKey: boolean): void {
     if (this.#hashes.clashes(text, id)) this.#suspects.add(text);
-    this.#containers.push(container);
+    const at = this.#slots.length;
+    if (this.#containers[this.#containers.length - 1] !== container) {
+      this.#containers.push(container);
+      this.#begins.push(at);
+    }
     this.#slots.push(slot);
-    this.#ids.push(isKey ? -id : id);
+    if (at === this.#ids.length) {
+      const ids = new Int32Array(at * 2);
+      ids.set(this.#ids);
+      this.#ids = ids;
+    }
+    this.#ids[at] = isKey ? -id : id;
   }
 
   /** The string object that PyTorch itself uses for a constant such as 'cpu': it is the one that is shared by value. */
@@ -163,9 +175,10 @@ export class NoteTaker {
     // The object that stands for a text without a note: PyTorch's own, else the first one met.
     const canonical = new Map(this.#constants);
     const identities = new Map<number, StringIdentity>();
-    for (let i = 0; i < this.#containers.length; i++) {
-      const container = this.#containers[i] as object;
-      const slot = this.#slots[i] as PyValue;
+    for (let i = 0, next = 0; i < this.#slots.length; i++) {
+      while (next < this.#begins.length && (this.#begins[next] as number) <= i) next++;
+      const container = this.#containers[next - 1] as object;
+      const slot = this.#slots.at(i);
       const signed = this.#ids[i] as number;
       const id = Math.abs(signed);
       const text = signed < 0 ? slot : slotValue(container, slot);

@@ -11,7 +11,7 @@ import { QuantizedTensor, type Quantizer } from '../tensor/quantized';
 import { type SparseComponents, SparseTensor } from '../tensor/sparse';
 import { MemoryBytes, MetaBytes, Storage } from '../tensor/storage';
 import { checkBounds, Parameter, Tensor } from '../tensor/tensor';
-import { fail, type GlobalRule, type Host, KnownGlobal } from './rules';
+import { fail, type GlobalRule, type Host, KnownGlobal, type NumberedStorages } from './rules';
 import { Layout, NdArray, PyGlobal, PyObject, type PyValue, QScheme, Tuple, typeName } from './values';
 
 function storageArg(value: PyValue | undefined): Storage {
@@ -58,17 +58,27 @@ function withBits(tensor: Tensor, metadata: PyValue | undefined): Tensor {
   return tensor;
 }
 
-/** `_rebuild_tensor_v2` of an ordinary tensor whose arguments are already numbers; shape and stride are taken over. */
-export function rebuildPlainTensor(
-  storage: PyValue,
-  storageOffset: number,
-  shape: number[],
-  stride: number[],
-  requiresGrad: boolean,
-): Tensor {
+/** `_rebuild_tensor_v2` as the fast path reads it: the arguments are numbers already, and are taken over. */
+export function rebuildPlainTensor(storage: PyValue, window: PlainWindow): Tensor {
   const known = storageArg(storage);
+  const { shape, stride, storageOffset, requiresGrad } = window;
   checkBounds(known.nbytes, known.dtype, shape, stride, storageOffset);
   return new Tensor(known, known.dtype, shape, stride, storageOffset, requiresGrad);
+}
+
+/** The same on a storage that is not made yet. */
+export function rebuildOnShelf(shelf: NumberedStorages, place: number, window: PlainWindow): Tensor {
+  const { shape, stride, storageOffset, requiresGrad } = window;
+  const dtype = shelf.dtypeAt(place);
+  checkBounds(shelf.nbytesAt(place), dtype, shape, stride, storageOffset);
+  return new Tensor(shelf, dtype, shape, stride, storageOffset, requiresGrad, place);
+}
+
+export interface PlainWindow {
+  readonly shape: readonly number[];
+  readonly stride: readonly number[];
+  readonly storageOffset: number;
+  readonly requiresGrad: boolean;
 }
 
 const rebuildTensor: GlobalRule['reduce'] = (args) => {
@@ -298,8 +308,8 @@ const tensorClasses: (readonly [string, GlobalRule])[] = DType.all().flatMap((dt
 
 /** The fields of `source`, taken over by a tensor that was made before its contents were known. */
 function fill(target: Tensor, source: Tensor, requiresGrad: boolean): Tensor {
-  const { storage, dtype, shape, stride, storageOffset } = source;
-  Object.assign(target, { storage, dtype, shape, stride, storageOffset, requiresGrad });
+  target.become(source);
+  target.requiresGrad = requiresGrad;
   return target;
 }
 

@@ -4,7 +4,7 @@
  */
 import type { DType } from '../dtype';
 import { CheckpointError } from '../errors';
-import type { Storage } from '../tensor/storage';
+import type { Storage, StorageShelf } from '../tensor/storage';
 import type { ClassRegistry } from './classes';
 import { python3Name } from './names';
 import { PyGlobal, type PyObject, type PyValue, type Tuple } from './values';
@@ -20,6 +20,14 @@ export interface Host {
   tensorFromId(id: number): PyValue;
   /** The same storage with its element bytes in little-endian order, for an untyped storage of a big-endian file. */
   swapped(storage: Storage, width: number): Storage;
+}
+
+/** Storages whose keys are numbers, found without making an object for each. */
+export interface NumberedStorages extends StorageShelf {
+  /** The place of a storage in a persistent id; -1 where it is none of these, or must be placed by itself. */
+  find(storageClass: StorageClass, key: number, location: string, numel: number): number;
+  dtypeAt(place: number): DType;
+  nbytesAt(place: number): number;
 }
 
 export function fail(what: string): never {

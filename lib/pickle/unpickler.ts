@@ -5,9 +5,10 @@
  * decided in `construct.ts`. The state it works on is described in `machine.ts`.
  */
 import { CheckpointError } from '../errors';
+import { NotCanonical } from './canonical-tensor';
 import { build, newObject, reduce } from './construct';
 import { decodeLong, NotUtf8Error, parseDecimal, parseQuoted, parseRawUnicode } from './decode';
-import { FLOAT, Machine, NotCanonical, type UnpickleOptions } from './machine';
+import { FLOAT, Machine, type UnpickleOptions } from './machine';
 import { type GlobalNames, globalNameSlot, markUnmemoized } from './notes';
 import { HIGHEST_PROTOCOL, Op, WEIGHTS_ONLY_OPS } from './opcodes';
 import { fail } from './rules';
@@ -59,7 +60,7 @@ function run(m: Machine): Unpickled {
         m.pos += 4;
         break;
       case Op.MEMOIZE:
-        m.put(m.memoCount);
+        m.put(m.memo.count);
         break;
       case Op.BINGET:
         m.need(1);
@@ -71,7 +72,7 @@ function run(m: Machine): Unpickled {
         m.pos += 4;
         break;
       case Op.MARK:
-        if (m.fast && persistentLoad && m.depth > m.fence && m.readCanonicalTensor(persistentLoad)) break;
+        if (m.fast && persistentLoad && m.depth > m.fence && m.readCanonicalTensors(persistentLoad)) break;
         m.marks.push(m.depth);
         m.fence = m.depth;
         if (m.marks.length > limits.maxStackDepth) m.exceed('maxStackDepth', limits.maxStackDepth);

@@ -6,6 +6,14 @@ import type { StorageBytes } from '../tensor/storage';
 /** Every typed array that stands for elements has items of 8 bytes at most (complex128 is pairs of float64). */
 export const WIDEST_ITEM_BYTES = 8;
 
+/** A range of a file that typed arrays may lie on. */
+export interface Range {
+  readonly byteOffset: number;
+  readonly byteLength: number;
+  /** Item size that views of the range may need: 1, 2, 4 or 8. */
+  readonly alignment: number;
+}
+
 export interface ByteSource {
   readonly byteLength: number;
   /** The name that errors give: the path or URL as the caller wrote it; undefined for bytes and streams. */
@@ -24,6 +32,11 @@ export interface ByteSource {
    * bytes (a power of two, 8 at most) will be legal.
    */
   storageBytes(byteOffset: number, byteLength: number, alignment?: number): StorageBytes;
+  /**
+   * Announces storages that `storageBytes` may be asked for later, at any time, also after `close`. Where this is missing,
+   * all are asked for at once.
+   */
+  announceStorages?(ranges: () => Iterable<Range>): void;
   /** Detaches views, lets go of the file, removes a spool file. Idempotent. */
   close(): void;
 }

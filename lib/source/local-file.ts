@@ -9,8 +9,8 @@ import { existsSync, statSync } from 'node:fs';
 import { addon, type NativeBinding, type NativeFile, type NativeFileInfo, native, type Span } from '../binding';
 import { CheckpointError } from '../errors';
 import type { StorageBytes } from '../tensor/storage';
-import { type ByteSource, checkRange, closedError, WIDEST_ITEM_BYTES } from './byte-source';
-import { type PlannedWindow, planWindows } from './windows';
+import { type ByteSource, checkRange, closedError, type Range, WIDEST_ITEM_BYTES } from './byte-source';
+import { holds, type PlannedWindow, planWindows } from './windows';
 
 export type IoMode = 'auto' | 'mmap' | 'read';
 
@@ -29,8 +29,10 @@ export class LocalFile implements ByteSource {
   readonly file: NativeFile;
   readonly info: NativeFileInfo;
   #closed = false;
-  /** Ranges that no window was planned for yet. */
-  #pending: MappedBytes[] = [];
+  /** Ranges that no window was planned for yet, and the windows of all others. */
+  #pending: Range[] = [];
+  #announced: (() => Iterable<Range>)[] = [];
+  readonly #windows: FileWindow[] = [];
 
   private constructor(file: NativeFile, name: string | undefined) {
     this.file = file;
@@ -81,19 +83,22 @@ export class LocalFile implements ByteSource {
     return bytes;
   }
 
-  /** The window that holds `bytes`, planned now if it must be. @internal */
-  windowOf(bytes: MappedBytes): FileWindow {
-    if (!bytes.window) {
-      // A slice of a storage that is too long for any array was not registered.
-      if (!this.#pending.includes(bytes)) this.#pending.push(bytes);
-      const { maxArrayBytes, pageBytes } = host();
-      for (const plan of planWindows(this.#pending, Math.min(MAX_WINDOW_BYTES, maxArrayBytes), pageBytes)) {
-        const window = new FileWindow(this, plan);
-        for (const range of plan.ranges) range.window = window;
-      }
-      this.#pending = [];
-    }
-    return bytes.window as FileWindow;
+  announceStorages(ranges: () => Iterable<Range>): void {
+    this.#announced.push(ranges);
+  }
+
+  /** A window that holds the range, planned now if it must be. @internal */
+  windowOf(range: Range): FileWindow {
+    const known = this.#windows.find((window) => holds(window, range));
+    if (known) return known;
+    // A slice of a storage that is too long for any array was not registered.
+    const ranges = [range, ...this.#pending, ...this.#announced.flatMap((announced) => [...announced()])];
+    this.#pending = [];
+    this.#announced = [];
+    const { maxArrayBytes, pageBytes } = host();
+    for (const plan of planWindows(ranges, Math.min(MAX_WINDOW_BYTES, maxArrayBytes), pageBytes))
+      this.#windows.push(new FileWindow(this, plan));
+    return this.#windows.find((window) => holds(window, range)) as FileWindow;
   }
 
   /** Throws TRUNCATED when the file has become shorter: a look at a page behind its end would kill the process. */
@@ -117,23 +122,24 @@ export class LocalFile implements ByteSource {
     if (this.#closed) return;
     this.#closed = true;
     this.#pending = [];
+    this.#announced = [];
     addon().fileClose(this.file);
   }
 }
 
 /** One array buffer over a range of the file, made on first use. */
-class FileWindow {
+class FileWindow implements PlannedWindow {
   readonly byteOffset: number;
+  readonly byteLength: number;
+  readonly pageAligned: boolean;
   readonly #file: LocalFile;
-  readonly #byteLength: number;
-  readonly #pageAligned: boolean;
   #buffer: ArrayBuffer | SharedArrayBuffer | null | undefined;
 
-  constructor(file: LocalFile, plan: PlannedWindow<MappedBytes>) {
+  constructor(file: LocalFile, plan: PlannedWindow) {
     this.#file = file;
     this.byteOffset = plan.byteOffset;
-    this.#byteLength = plan.byteLength;
-    this.#pageAligned = plan.pageAligned;
+    this.byteLength = plan.byteLength;
+    this.pageAligned = plan.pageAligned;
   }
 
   /** Null where the host has no zero-copy view for this range. */
@@ -144,10 +150,10 @@ class FileWindow {
 
   #open(): ArrayBuffer | SharedArrayBuffer | null {
     const file = this.#file;
-    if (!windowsPossible(file, this.#pageAligned)) return null;
-    file.demandWhole(this.byteOffset + this.#byteLength);
+    if (!windowsPossible(file, this.pageAligned)) return null;
+    file.demandWhole(this.byteOffset + this.byteLength);
     return native({ path: file.name, byteOffset: this.byteOffset }, (addon) =>
-      addon.fileWindow(file.file, this.byteOffset, this.#byteLength),
+      addon.fileWindow(file.file, this.byteOffset, this.byteLength),
     );
   }
 }
@@ -160,12 +166,10 @@ function windowsPossible(file: LocalFile, pageAligned: boolean): boolean {
 }
 
 /** A run of a local file, as the bytes of a storage. */
-export class MappedBytes implements StorageBytes {
+export class MappedBytes implements StorageBytes, Range {
   readonly byteOffset: number;
   readonly byteLength: number;
   readonly alignment: number;
-  /** @internal */
-  window: FileWindow | undefined;
   readonly #file: LocalFile;
   /** A slice looks through the view of its whole, so that both show the same writes. */
   readonly #whole: MappedBytes | undefined;

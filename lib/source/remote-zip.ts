@@ -132,8 +132,11 @@ function zipError(error: Error): Error {
 }
 
 function toDirectory(entries: readonly Entry[]): ZipDirectory {
+  const names = entries.map((entry) => Buffer.from(entry.fileName));
+  let end = 0;
   return {
-    names: entries.map((entry) => entry.fileName),
+    nameBytes: Buffer.concat(names),
+    nameEnds: Uint32Array.from(names, (name) => (end += name.length)),
     byteOffset: new Float64Array(entries.length).fill(-1),
     storedLength: Float64Array.from(entries, (entry) => entry.compressedSize),
     byteLength: Float64Array.from(entries, (entry) => entry.uncompressedSize),

@@ -9,57 +9,48 @@
  * and share page-aligned windows. Storages of a legacy stream start anywhere; those with equal `offset % 8` share a
  * window that starts at one of them.
  */
-import { WIDEST_ITEM_BYTES } from './byte-source';
+import { type Range, WIDEST_ITEM_BYTES } from './byte-source';
 
-/** A range of the file that will be looked at through a window. */
-export interface Range {
-  readonly byteOffset: number;
-  readonly byteLength: number;
-  /** Item size that views of the range may need: 1, 2, 4 or 8. */
-  readonly alignment: number;
-}
-
-export interface PlannedWindow<T extends Range> {
+export interface PlannedWindow {
   readonly byteOffset: number;
   readonly byteLength: number;
   readonly pageAligned: boolean;
-  readonly ranges: readonly T[];
 }
 
 /** Plans windows of at most `maxBytes` over `ranges`; a longer range gets a window of its own. */
-export function planWindows<T extends Range>(
-  ranges: readonly T[],
-  maxBytes: number,
-  pageBytes: number,
-): PlannedWindow<T>[] {
-  const families = new Map<number, T[]>();
+export function planWindows(ranges: Iterable<Range>, maxBytes: number, pageBytes: number): PlannedWindow[] {
+  const families = new Map<number, Range[]>();
   for (const range of ranges) {
     const residue = range.byteOffset % range.alignment === 0 ? 0 : range.byteOffset % WIDEST_ITEM_BYTES;
     const family = families.get(residue);
     if (family) family.push(range);
     else families.set(residue, [range]);
   }
-  const windows: PlannedWindow<T>[] = [];
+  const windows: PlannedWindow[] = [];
   for (const [residue, family] of families) {
     family.sort((a, b) => a.byteOffset - b.byteOffset);
     const pageAligned = residue === 0;
-    let members: T[] = [];
-    let start = 0;
+    let start = -1;
     let end = 0;
     for (const range of family) {
       const rangeEnd = range.byteOffset + range.byteLength;
-      if (members.length > 0 && Math.max(end, rangeEnd) - start > maxBytes) {
-        windows.push({ byteOffset: start, byteLength: end - start, pageAligned, ranges: members });
-        members = [];
+      if (start >= 0 && Math.max(end, rangeEnd) - start > maxBytes) {
+        windows.push({ byteOffset: start, byteLength: end - start, pageAligned });
+        start = -1;
       }
-      if (members.length === 0) {
+      if (start < 0) {
         start = pageAligned ? range.byteOffset - (range.byteOffset % pageBytes) : range.byteOffset;
         end = rangeEnd;
       }
-      members.push(range);
       end = Math.max(end, rangeEnd);
     }
-    if (members.length > 0) windows.push({ byteOffset: start, byteLength: end - start, pageAligned, ranges: members });
+    if (start >= 0) windows.push({ byteOffset: start, byteLength: end - start, pageAligned });
   }
   return windows;
+}
+
+/** Whether typed arrays over the range can lie on the window. */
+export function holds(window: PlannedWindow, range: Range): boolean {
+  const start = range.byteOffset - window.byteOffset;
+  return start >= 0 && start + range.byteLength <= window.byteLength && start % range.alignment === 0;
 }

@@ -111,6 +111,11 @@ export class Storage {
   }
 }
 
+/** Makes the storages of a checkpoint when they are asked for, each once. */
+export interface StorageShelf {
+  storageAt(place: number): Storage;
+}
+
 /** The bytes of a source in order, in arrays of at most `size` bytes. */
 export async function* chunksOf(
   source: StorageBytes,

@@ -22,7 +22,7 @@ import {
   viewStride,
   wrapDim,
 } from './geometry';
-import { MemoryBytes, MetaBytes, Storage } from './storage';
+import { MemoryBytes, MetaBytes, Storage, type StorageShelf } from './storage';
 import { StreamBytes } from './stream-bytes';
 
 export type { NestedArray } from './creation';
@@ -37,9 +37,8 @@ export class Tensor implements Source {
   declare readonly stride: readonly number[];
   /** The first element, counted in elements from the start of the storage. */
   declare readonly storageOffset: number;
-  /** Shared by every view of the same memory, and by tied weights. */
-  declare readonly storage: Storage;
   declare requiresGrad: boolean;
+  // What follows hardly any tensor has: it stands on the prototype until it is set. Checkpoints have many tensors.
   /** PyTorch's lazy conjugation and negation: the stored elements stand for their conjugates or negatives. */
   declare conj: boolean;
   declare neg: boolean;
@@ -49,28 +48,46 @@ export class Tensor implements Source {
   declare pythonType: PyGlobal | undefined;
   /** The gradient that files of PyTorch 0.1 to 0.3 pickled with a variable. */
   declare grad: Tensor | undefined;
-  #device: Device | undefined;
+
+  /** The storage, or where it is made at `#place` when asked for. */
+  #home: Storage | StorageShelf;
+  #place: number;
 
   /** @internal Nothing is checked: `checkBounds` has been called, or the window is known to be inside. */
   constructor(
-    storage: Storage,
+    home: Storage | StorageShelf,
     dtype: DType,
     shape: readonly number[],
     stride: readonly number[],
     storageOffset: number,
     requiresGrad = false,
+    place = 0,
   ) {
-    this.storage = storage;
+    this.#home = home;
+    this.#place = place;
     this.dtype = dtype;
     this.shape = shape;
     this.stride = stride;
     this.storageOffset = storageOffset;
     this.requiresGrad = requiresGrad;
-    this.conj = false;
-    this.neg = false;
-    this.attributes = undefined;
-    this.pythonType = undefined;
-    this.grad = undefined;
+  }
+
+  /** Shared by every view of the same memory, and by tied weights. */
+  get storage(): Storage {
+    const home = this.#home;
+    return home instanceof Storage ? home : home.storageAt(this.#place);
+  }
+
+  /** Takes over the window of another tensor, for whoever holds this one by identity. @internal */
+  become(other: Tensor): void {
+    this.#home = other.#home;
+    this.#place = other.#place;
+    Object.assign(this, {
+      dtype: other.dtype,
+      shape: other.shape,
+      stride: other.stride,
+      storageOffset: other.storageOffset,
+    });
   }
 
   /** Total elements. */
@@ -93,8 +110,7 @@ export class Tensor implements Source {
 
   /** Where the storage is. Throws LOCATION when its tag in the file is no device at all. */
   get device(): Device {
-    if (!this.#device) this.#device = deviceOf(this.storage);
-    return this.#device;
+    return deviceOf(this.storage);
   }
 
   /** True on the meta device: a shape and a dtype without bytes. What needs bytes throws NO_DATA. */
@@ -149,8 +165,8 @@ export class Tensor implements Source {
   /** What views and copies are made with: the same kind of tensor over other memory. */
   protected like(storage: Storage, shape: readonly number[], stride: readonly number[], storageOffset: number): Tensor {
     const tensor = new Tensor(storage, this.dtype, shape, stride, storageOffset, this.requiresGrad);
-    tensor.conj = this.conj;
-    tensor.neg = this.neg;
+    if (this.conj) tensor.conj = true;
+    if (this.neg) tensor.neg = true;
     return tensor;
   }
 
@@ -372,12 +388,20 @@ export class Tensor implements Source {
   }
 }
 
+Object.assign(Tensor.prototype, {
+  conj: false,
+  neg: false,
+  attributes: undefined,
+  pythonType: undefined,
+  grad: undefined,
+});
+
 /** `torch.nn.Parameter`: a tensor that a module registers. Shares the storage of the tensor it is made of. */
 export class Parameter extends Tensor {
   constructor(tensor: Tensor, requiresGrad = true) {
     super(tensor.storage, tensor.dtype, tensor.shape, tensor.stride, tensor.storageOffset, requiresGrad);
-    this.conj = tensor.conj;
-    this.neg = tensor.neg;
+    if (tensor.conj) this.conj = true;
+    if (tensor.neg) this.neg = true;
   }
 }
 
@@ -386,9 +410,17 @@ function newStorage(dtype: DType, bytes: Elements['bytes'], location: string): S
   return new Storage('', location, untyped ? DType.uint8 : dtype, bytes, untyped);
 }
 
+/** By location; files choose locations, so that their number is bounded. */
+const devices = new Map<string, Device>();
+const MAX_DEVICES = 64;
+
 function deviceOf(storage: Storage): Device {
+  const known = devices.get(storage.location);
+  if (known) return known;
   try {
-    return new Device(storage.location);
+    const device = new Device(storage.location);
+    if (devices.size < MAX_DEVICES) devices.set(storage.location, device);
+    return device;
   } catch (cause) {
     throw new CheckpointError('LOCATION', `storage "${storage.key}" is on "${storage.location}", which is no device`, {
       cause,

@@ -1,0 +1,138 @@
+/** Risk: tensors that are read in one step, and storages that are made when asked for, differ from those of the slow way. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import { load, loadSync, OrderedDict, openSync, type PyValue, save, Tensor, Tuple, toBytes } from '../lib';
+import { zipCheckpoint } from './container-samples';
+
+const dir = mkdtempSync(join(tmpdir(), 'fast-path-'));
+afterAll(() => rmSync(dir, { recursive: true }));
+
+function stateDict(): OrderedDict<Tensor> {
+  const shared = Tensor.from(Float32Array.of(0, 1, 2, 3, 4, 5));
+  const state = new OrderedDict<Tensor>();
+  state.set('first', Tensor.from(Float32Array.of(1, 2)));
+  state.set('whole', shared);
+  state.set('part', shared.narrow(0, 2, 3));
+  state.set('matrix', shared.view(2, 3).transpose(0, 1));
+  state.set('integer', Tensor.from(BigInt64Array.of(7n)));
+  state.set('deep', Tensor.from(new Float32Array(16)).view(2, 2, 2, 2));
+  return state;
+}
+
+describe('what a pickle recalls of a dict of tensors', () => {
+  test('every memo number gives what Python stored under it', async () => {
+    // The list ends with `K 7 e .`; a GET of a memo number in the place of the integer recalls any entry.
+    const file = await toBytes([stateDict(), 7]);
+    const kinds = new Map<string, number>();
+    for (let index = 0; index < 80; index++) {
+      const bytes = Buffer.from(file);
+      const at = bytes.indexOf('K\x07e.', 0, 'latin1');
+      expect(at).toBeGreaterThan(0);
+      bytes[at] = 'h'.charCodeAt(0);
+      bytes[at + 1] = index;
+      let list: PyValue[];
+      try {
+        list = loadSync<PyValue[]>(bytes);
+      } catch (error) {
+        expect((error as Error).message).toContain('was never stored');
+        kinds.set('none', (kinds.get('none') ?? 0) + 1);
+        continue;
+      }
+      const [state, recalled] = list as [OrderedDict<Tensor>, PyValue];
+      expect([...state.keys()]).toEqual([...stateDict().keys()]);
+      for (const [key, tensor] of stateDict()) expect((state.get(key) as Tensor).equal(tensor)).toBe(true);
+      const kind = recalled instanceof Tuple ? 'Tuple' : recalled instanceof Tensor ? 'Tensor' : typeof recalled;
+      if (recalled instanceof Tensor) expect([...state.values()]).toContain(recalled);
+      kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
+    }
+    // 6 tensors; for each a persistent id, a shape, a stride and arguments (shape and stride of one dimension are two).
+    expect(kinds.get('Tensor')).toBe(6);
+    expect(kinds.get('Tuple')).toBe(24);
+    // Keys of the dict and of four storages, 'storage' and 'cpu'.
+    expect(kinds.get('string')).toBe(12);
+    expect(kinds.get('none')).toBeGreaterThan(0);
+  });
+
+  test('a key that stands in two dicts stays one string, an equal one stays another', async () => {
+    const path = join(dir, 'ema.pt');
+    const key = 'model.weight';
+    const ema = new OrderedDict<Tensor>([[key, Tensor.from(Float32Array.of(3))]]);
+    const model = new OrderedDict<Tensor>([
+      ['other', Tensor.from(Float32Array.of(1))],
+      [key, Tensor.from(Float32Array.of(2))],
+    ]);
+    await save(
+      new Map<string, PyValue>([
+        ['model', model],
+        ['ema', ema],
+      ]),
+      path,
+    );
+    await save(await load(path), join(dir, 'ema-2.pt'));
+    const pickle = openSync(path).info.records.find(({ name }) => name === 'data.pkl');
+    const second = openSync(join(dir, 'ema-2.pt')).info.records.find(({ name }) => name === 'data.pkl');
+    expect(second?.crc32).toBe(pickle?.crc32);
+  });
+});
+
+describe('storages of a file', () => {
+  const path = join(dir, 'state.pt');
+
+  test('are one object however they are reached, and know their key, location, dtype and bytes', async () => {
+    await save(stateDict(), path);
+    for (const source of [path, await toBytes(stateDict())]) {
+      const state = await load<OrderedDict<Tensor>>(source);
+      const whole = state.get('whole') as Tensor;
+      expect((state.get('part') as Tensor).storage).toBe(whole.storage);
+      expect((state.get('matrix') as Tensor).storage).toBe(whole.storage);
+      expect(whole.storage).toBe(whole.storage);
+      expect([...state.values()].map(({ storage }) => storage.key)).toEqual(['0', '1', '1', '1', '2', '3']);
+      expect(whole.storage).toMatchObject({ location: 'cpu', nbytes: 24, untyped: false });
+      expect(String((state.get('integer') as Tensor).storage.dtype)).toBe('torch.int64');
+      whole.asTypedArray()[2] = 9;
+      expect((state.get('part') as Tensor).toArray()).toEqual([9, 3, 4]);
+    }
+  });
+
+  test('share one window, whichever is looked at first', async () => {
+    await save(stateDict(), path);
+    const state = await load<OrderedDict<Tensor>>(path);
+    const views = ['deep', 'first', 'integer'].map((key) => (state.get(key) as Tensor).storage.bytes());
+    expect(new Set(views.map(({ buffer }) => buffer)).size).toBe(1);
+  });
+
+  test('still tell what they are after close', async () => {
+    await save(stateDict(), path);
+    const checkpoint = openSync(path);
+    const tensor = checkpoint.get('integer') as Tensor;
+    checkpoint.close();
+    expect(tensor.storage).toMatchObject({ key: '2', nbytes: 8 });
+    expect(() => tensor.storage.bytes()).toThrow(expect.objectContaining({ code: 'CLOSED' }));
+  });
+
+  test('mapLocation sees each of them once and in order, and retags them', async () => {
+    await save(stateDict(), path);
+    const seen: string[] = [];
+    await load(path, {
+      mapLocation: (storage, location) => {
+        seen.push(`${storage.key} ${location}`);
+        return storage;
+      },
+    });
+    expect(seen).toEqual(['0 cpu', '1 cpu', '2 cpu', '3 cpu']);
+    const meta = await load<OrderedDict<Tensor>>(path, { mapLocation: 'meta' });
+    expect((meta.get('first') as Tensor).isMeta).toBe(true);
+  });
+
+  test('a record of another size is refused by name', async () => {
+    const file = await toBytes(new OrderedDict([['a', Tensor.from(Float32Array.of(1, 2, 3, 4))]]));
+    const { records } = openSync(file).info;
+    const parts = Object.fromEntries(
+      records.map(({ name, byteOffset, byteLength }) => [name, file.subarray(byteOffset, byteOffset + byteLength)]),
+    );
+    writeFileSync(path, zipCheckpoint({ ...parts, 'data/0': new Uint8Array(12) }));
+    expect(() => loadSync(path)).toThrow(/record size \(12 bytes\) does not match expected size \(16 bytes/);
+  });
+});
