@@ -159,8 +159,6 @@ export interface NativeBinding {
     threads: number,
   ): Promise<Uint32Array>;
 
-  /** A fresh Float32Array-sized buffer; large ones are on huge pages where the host allows. */
-  allocate(byteLength: number): ArrayBuffer;
   /** Converts `target.length` contiguous elements. */
   toFloat32(kernel: Kernel, source: Span, target: Float32Array): void;
   /**

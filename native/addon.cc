@@ -1,8 +1,8 @@
 /*
  * addon.cc - the export table: every function with its signature in lib/binding.ts, which documents it
  *
- * Views and copies.  Only fileWindow() gives a view of a file; it holds the mapping until it is garbage.  allocate() gives
- * memory of the engine.  Everything else copies into an array that the caller made, or returns numbers.
+ * Views and copies.  Only fileWindow() gives a view of a file; it holds the mapping until it is garbage.  Everything else
+ * copies into an array that the caller made, or returns numbers.
  *
  * Threads.  A function that returns a Promise works on a pool thread and keeps its arguments reachable until it settles.
  * The others block; the long ones among them use more threads than one.
@@ -100,8 +100,6 @@ static Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
 
   // js_elements.cc
 
-  // (byteLength: number): ArrayBuffer
-  Export<Allocate>(exports, "allocate");
   // (kernel: Kernel, source: Span, target: Float32Array): void
   Export<ToFloat32Of>(exports, "toFloat32");
   // (kernel: Kernel, source: Float32Array | Span, target: Uint8Array): void

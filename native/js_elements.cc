@@ -57,16 +57,6 @@ Napi::Value UndefinedOrThrow(Napi::Env env, const Status& status) {
 
 }  // namespace
 
-// Memory of the engine, which frees it as soon as it is garbage: an external buffer would wait for a turn of the event
-// loop, and a loop of conversions would keep gigabytes.  Huge pages come with the first write (fresh_pages.h).
-Napi::Value Allocate(const Napi::CallbackInfo& info) {
-  Arguments arguments(info);
-  const uint64_t byte_length = arguments.Unsigned(0);
-  if (arguments.failed()) return info.Env().Undefined();
-  uint8_t* data;
-  return NewArrayBuffer(info.Env(), static_cast<size_t>(byte_length), &data);
-}
-
 Napi::Value ToFloat32Of(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   const Kernel kernel = KernelArgument(&arguments, 0);

@@ -9,7 +9,6 @@
 namespace torch_checkpoint {
 
 // Signatures and contracts: the table in addon.cc, and lib/binding.ts.
-Napi::Value Allocate(const Napi::CallbackInfo& info);
 Napi::Value ToFloat32Of(const Napi::CallbackInfo& info);
 Napi::Value CastFloat32Of(const Napi::CallbackInfo& info);
 Napi::Value DequantizeOf(const Napi::CallbackInfo& info);

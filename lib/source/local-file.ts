@@ -8,6 +8,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { addon, type NativeBinding, type NativeFile, type NativeFileInfo, native, type Span } from '../binding';
 import { CheckpointError } from '../errors';
+import { freshBytes } from '../tensor/fresh-bytes';
 import type { StorageBytes } from '../tensor/storage';
 import { type ByteSource, checkRange, closedError, type Range, WIDEST_ITEM_BYTES } from './byte-source';
 import { holds, type PlannedWindow, planWindows } from './windows';
@@ -225,7 +226,7 @@ export class MappedBytes implements StorageBytes, Range {
 
   #allocate(): Uint8Array {
     try {
-      return new Uint8Array(addon().allocate(this.byteLength));
+      return freshBytes(this.byteLength);
     } catch (cause) {
       throw new CheckpointError('ARRAY_TOO_LARGE', `no memory for a copy of ${this.byteLength} bytes`, {
         path: this.#file.name,

@@ -2,7 +2,7 @@
 import { DType } from '../dtype';
 import { Complex } from '../pickle/values';
 import { castElements, elementAccess, type Scalar } from './elements';
-import { freshBytes } from './gather';
+import { freshBytes } from './fresh-bytes';
 import { listOf, numelOf } from './geometry';
 import { MemoryBytes, type StorageBytes } from './storage';
 
@@ -167,7 +167,7 @@ export function filled(shape: readonly number[], value: Scalar, dtype: DType): E
   const pattern = new Uint8Array(dtype.itemsize);
   elementAccess(dtype).write(new DataView(pattern.buffer), 0, integral(value, dtype));
   if (bytes.length > 0) bytes.set(pattern);
-  // Each copy doubles what is filled. `allocate` need not clear its memory, so that zeros are written too.
+  // Each copy doubles what is filled. Fresh memory is not cleared, so that zeros are written too.
   for (let done = pattern.length; done < bytes.length; done *= 2)
     bytes.copyWithin(done, 0, Math.min(done, bytes.length - done));
   return { dtype, shape, bytes: new MemoryBytes(bytes) };

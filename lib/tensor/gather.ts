@@ -9,6 +9,7 @@ import type { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 import { Complex } from '../pickle/values';
 import { type ElementAccess, elementAccess, type Scalar } from './elements';
+import { freshBytes } from './fresh-bytes';
 import { type Block, blocks, isContiguous, numelOf, type Window } from './geometry';
 import type { Storage } from './storage';
 
@@ -23,30 +24,10 @@ export interface Source extends Window {
 const BLOCK_ELEMENTS = 1 << 18;
 /** Below this a loop here is faster than a call of native code. */
 const SMALL_ELEMENTS = 64;
-/** From here on memory comes from native code, which knows huge pages. */
-const LARGE_BYTES = 1 << 20;
 /** Strided elements of a file are gathered this many bytes at a time: what lies between them is read for each block. */
 const FILE_BLOCK_BYTES = 16 << 20;
 /** Single elements of a file are read in pages of this size. */
 const PAGE_BYTES = 4096;
-
-/** New memory; ARRAY_TOO_LARGE where the host has no array of this length. */
-export function freshBytes(byteLength: number): Uint8Array {
-  try {
-    return byteLength >= LARGE_BYTES
-      ? new Uint8Array(native({}, (addon) => addon.allocate(byteLength)))
-      : new Uint8Array(byteLength);
-  } catch (error) {
-    if (error instanceof CheckpointError && error.code !== 'ARRAY_TOO_LARGE') throw error;
-    throw tooLarge(byteLength);
-  }
-}
-
-export function tooLarge(byteLength: number): CheckpointError {
-  return new CheckpointError('ARRAY_TOO_LARGE', `${byteLength} bytes are more than one array holds on this host`, {
-    hint: 'use storage.chunks() or storage.read()',
-  });
-}
 
 /** The part of a span that `numel` elements from `first` on take. */
 function partOf(span: Span, byteOffset: number, byteLength: number): Span {

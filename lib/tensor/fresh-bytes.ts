@@ -1,0 +1,26 @@
+/** Memory for what a tensor gives out. */
+import { constants } from 'node:buffer';
+import { CheckpointError } from '../errors';
+
+/** Shorter arrays are cleared faster than they are asked for in another way. */
+const LARGE_BYTES = 1 << 20;
+
+/**
+ * Memory that the caller overwrites whole before anyone sees it: it is not cleared first, so that what was freed a moment
+ * ago is used again as it is. Throws ARRAY_TOO_LARGE where the host has no array of this length.
+ */
+export function freshBytes(byteLength: number): Uint8Array<ArrayBuffer> {
+  try {
+    return byteLength < LARGE_BYTES || byteLength > constants.MAX_LENGTH
+      ? new Uint8Array(byteLength)
+      : new Uint8Array(Buffer.allocUnsafeSlow(byteLength).buffer as ArrayBuffer);
+  } catch {
+    throw tooLarge(byteLength);
+  }
+}
+
+export function tooLarge(byteLength: number): CheckpointError {
+  return new CheckpointError('ARRAY_TOO_LARGE', `${byteLength} bytes are more than one array holds on this host`, {
+    hint: 'use storage.chunks() or storage.read()',
+  });
+}
