@@ -110,9 +110,8 @@ uint32_t Crc32Combine(uint32_t crc_a, uint32_t crc_b, uint64_t b_length) {
 }
 
 Status Crc32OfRange(const MappedFile& file, ByteRange range, uint32_t* crc) {
-  std::vector<uint8_t> scratch;
   return SourceSpan(&file, range.byte_offset, range.byte_length)
-      .ForEachPiece(0, range.byte_length, 1, &scratch,
+      .ForEachPiece(0, range.byte_length, 1,
                     [crc](const uint8_t* bytes, uint64_t, size_t count) { *crc = Crc32(*crc, bytes, count); });
 }
 

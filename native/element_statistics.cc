@@ -157,9 +157,8 @@ Status StatisticsGuarded(Kernel kernel, const SourceSpan& source, ElementStatist
   RunParallel(pieces, UsefulThreads(), [&](size_t piece) {
     if (failure.happened()) return;
     const size_t begin = piece * kPieceElements, length = std::min(kPieceElements, count - begin);
-    std::vector<uint8_t> scratch;
     ElementStatistics* part = &parts[piece];
-    failure.Note(source.ForEachPiece(begin * itemsize, (begin + length) * itemsize, itemsize, &scratch,
+    failure.Note(source.ForEachPiece(begin * itemsize, (begin + length) * itemsize, itemsize,
                                      [=](const uint8_t* bytes, uint64_t, size_t byte_count) {
                                        part->Append(OfPiece(kernel, bytes, byte_count / itemsize));
                                      }));

@@ -18,11 +18,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <system_error>
-#include <thread>
 
 #include "crc32.h"
 #include "fault_guard.h"
+#include "parallel.h"
 #include "source_span.h"
 #include "summed_ahead.h"
 #include "zip_format.h"
@@ -45,6 +44,8 @@ static constexpr uint64_t kKernelCopyBytes = uint64_t{1} << 20;
 static constexpr uint64_t kKernelCopySummedBytes = uint64_t{4} << 20;
 // Between two looks at the abort flag.
 static constexpr size_t kKernelPieceBytes = size_t{16} << 20;
+
+static Error Aborted() { return MakeError(ErrorCode::kClosed, "the output was aborted"); }
 
 Status CheckBatch(const SinkBatch& batch) {
   for (size_t i = 0; i < batch.segments.size(); i++) {
@@ -167,22 +168,34 @@ Status FileSink::AppendMemory(const uint8_t* bytes, uint64_t count, SinkReport* 
 
   // Sum and bytes are read from the source one after the other.  A source that JavaScript changes in between is written
   // with a checksum that is not its own; nothing here can prevent that without a copy.
-  const bool long_run = in_run_ && sum_run_ && count >= kSumAheadBytes;
-  std::optional<SummedAhead> ahead;
-  if (long_run) ahead.emplace(bytes, count, kPieceBytes);
-  for (uint64_t done = 0; done < count;) {
-    if (aborted_.load(std::memory_order_relaxed)) return MakeError(ErrorCode::kClosed, "the output was aborted");
-    const size_t piece = static_cast<size_t>(std::min<uint64_t>(count - done, kPieceBytes));
-    if (!long_run && !CountIntoRun(bytes + done, piece)) return PageGone();
-    status = Write(bytes + done, piece, report);
-    if (!status.ok()) return status;
-    done += piece;
-    if (long_run) ahead->NoteWritten(done);
-  }
-  if (!long_run) return Status();
-  const bool whole = Guarded([&] { NoteHead(bytes, sizeof(run_head_)); }) && ahead->Finish(&run_crc_);
+  if (!in_run_ || !sum_run_ || count < kSumAheadBytes) return WritePieces(bytes, count, report, nullptr);
+  SummedAhead ahead(bytes, count, kPieceBytes);
+  RunParallel(2, 2, [&](size_t task) {
+    if (task == 1) return ahead.SumPieces();
+    status = WritePieces(bytes, count, report, &ahead);
+    if (status.ok()) ahead.NoteWritten(count);
+    if (!status.ok()) ahead.Abandon();
+    // What the helper has not got to.
+    ahead.SumPieces();
+  });
+  if (!status.ok()) return status;
+  const bool whole = Guarded([&] { NoteHead(bytes, sizeof(run_head_)); }) && ahead.Finish(&run_crc_);
   run_length_ += count;
   return whole ? Status() : PageGone();
+}
+
+// `ahead` sums what is written here; without it each piece is summed before it is written.
+Status FileSink::WritePieces(const uint8_t* bytes, uint64_t count, SinkReport* report, SummedAhead* ahead) {
+  for (uint64_t done = 0; done < count;) {
+    if (aborted_.load(std::memory_order_relaxed)) return Aborted();
+    const size_t piece = static_cast<size_t>(std::min<uint64_t>(count - done, kPieceBytes));
+    if (ahead == nullptr && !CountIntoRun(bytes + done, piece)) return PageGone();
+    Status status = Write(bytes + done, piece, report);
+    if (!status.ok()) return status;
+    done += piece;
+    if (ahead != nullptr) ahead->NoteWritten(done);
+  }
+  return Status();
 }
 
 Status FileSink::CopyFile(const MappedFile& file, uint64_t offset, uint64_t count, uint64_t* copied,
@@ -192,47 +205,38 @@ Status FileSink::CopyFile(const MappedFile& file, uint64_t offset, uint64_t coun
   // The only bytes of a kernel copy that this process looks at, apart from the checksum.
   uint8_t head[sizeof(run_head_)];
   if (status.ok()) status = file.ReadAt(offset, head, sizeof(head));
-  if (!status.ok()) return status;
-
   // The first piece tells whether the kernel can do it at all.
+  if (status.ok()) status = CopyPiece(file, offset, count, copied, report);
+  if (!status.ok()) return status.error().code == ErrorCode::kUnsupported ? Status() : status;
+
+  const bool sums = in_run_ && sum_run_;
   Status crc_status;
-  std::thread summing;
-  bool sums = in_run_ && sum_run_;
-  while (*copied < count) {
-    if (aborted_.load(std::memory_order_relaxed)) {
-      status = MakeError(ErrorCode::kClosed, "the output was aborted");
-      break;
+  RunParallel(sums ? 2 : 1, 2, [&](size_t task) {
+    if (task == 1) {
+      crc_status = Crc32OfRange(file, {offset, count}, &run_crc_);
+      return;
     }
-    const size_t piece = static_cast<size_t>(std::min<uint64_t>(count - *copied, kKernelPieceBytes));
-    Result<size_t> done = CopyInKernel(file.os_file(), offset + *copied, file_.os_file(), written_, piece);
-    if (!done.ok()) {
-      if (*copied == 0 && done.error().code == ErrorCode::kUnsupported) return Status();
-      status = std::move(done.error());
-      break;
-    }
-    // The end of a file that was longer when it was opened.
-    if (done.value() == 0) {
-      status = file.CheckStillThere(offset + count, true);
-      break;
-    }
-    *copied += done.value();
-    written_ += done.value();
-    report->kernel_bytes += done.value();
-    if (!sums) continue;
-    try {
-      summing = std::thread([&] { crc_status = Crc32OfRange(file, {offset, count}, &run_crc_); });
-      sums = false;
-    } catch (const std::system_error&) {
-      // No thread to be had now; another piece will try, and at the end this one does it.
-    }
-  }
-  if (summing.joinable()) summing.join();
-  if (sums && status.ok()) crc_status = Crc32OfRange(file, {offset, count}, &run_crc_);
+    while (*copied < count && status.ok()) status = CopyPiece(file, offset, count, copied, report);
+  });
   if (in_run_) {
     NoteHead(head, sizeof(head));
     run_length_ += *copied;
   }
   return status.ok() ? crc_status : status;
+}
+
+Status FileSink::CopyPiece(const MappedFile& file, uint64_t offset, uint64_t count, uint64_t* copied,
+                           SinkReport* report) {
+  if (aborted_.load(std::memory_order_relaxed)) return Aborted();
+  const size_t piece = static_cast<size_t>(std::min<uint64_t>(count - *copied, kKernelPieceBytes));
+  Result<size_t> done = CopyInKernel(file.os_file(), offset + *copied, file_.os_file(), written_, piece);
+  if (!done.ok()) return std::move(done.error());
+  // The end of a file that was longer when it was opened.
+  if (done.value() == 0) return file.CheckStillThere(offset + count, true);
+  *copied += done.value();
+  written_ += done.value();
+  report->kernel_bytes += done.value();
+  return Status();
 }
 
 bool FileSink::PrefersKernelCopy(const MappedFile& file, uint64_t offset, uint64_t count) const {
@@ -246,7 +250,7 @@ Status FileSink::AppendFile(const MappedFile& file, uint64_t offset, uint64_t co
     if (!status.ok() || copied == count) return status;
   }
   while (count > 0) {
-    if (aborted_.load(std::memory_order_relaxed)) return MakeError(ErrorCode::kClosed, "the output was aborted");
+    if (aborted_.load(std::memory_order_relaxed)) return Aborted();
     const size_t piece = static_cast<size_t>(std::min<uint64_t>(count, kPieceBytes));
     if (piece > kStagingBytes - staged_) {
       Status status = Flush();

@@ -67,6 +67,8 @@ struct SinkReport {
 // kBadArgument when a segment does not lie inside its source.
 Status CheckBatch(const SinkBatch& batch);
 
+class SummedAhead;
+
 class FileSink {
  public:
   static Result<std::shared_ptr<FileSink>> Create(const std::string& target, uint64_t byte_length);
@@ -89,9 +91,12 @@ class FileSink {
   // Whether to try CopyFile() first for a range of an open file: what JavaScript wrote to is in memory and not in the file.
   bool PrefersKernelCopy(const MappedFile& file, uint64_t offset, uint64_t count) const;
   Status AppendFile(const MappedFile& file, uint64_t offset, uint64_t count, SinkReport* report);
-  // Copies inside the kernel while another thread computes the checksum; sets `*copied` to how far it came before the
-  // kernel had no way to copy these two files.
+  Status WritePieces(const uint8_t* bytes, uint64_t count, SinkReport* report, SummedAhead* ahead);
+  // Copies inside the kernel while another thread computes the checksum.  `*copied` stays 0 when the kernel has no way to
+  // copy these two files.
   Status CopyFile(const MappedFile& file, uint64_t offset, uint64_t count, uint64_t* copied, SinkReport* report);
+  // Some of what is left of it; kUnsupported before the first byte when there is no way.
+  Status CopyPiece(const MappedFile& file, uint64_t offset, uint64_t count, uint64_t* copied, SinkReport* report);
   Status AppendZeros(uint64_t count, SinkReport* report);
   // Writes out what is staged.
   Status Flush();

@@ -239,19 +239,6 @@ void AdvisePageSize(void* address, size_t byte_length, bool huge) {
 #endif
 }
 
-void PopulateForWriting(void* address, size_t byte_length) {
-#if defined(__linux__)
-  if (byte_length < kWorthPopulating) return;
-  constexpr int kMadvPopulateWrite = 23;  // MADV_POPULATE_WRITE of Linux 5.14; older headers lack it, older kernels refuse
-  const uintptr_t page = PageBytes();
-  const uintptr_t begin = reinterpret_cast<uintptr_t>(address) & ~(page - 1);
-  const uintptr_t end = (reinterpret_cast<uintptr_t>(address) + byte_length) & ~(page - 1);
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, kMadvPopulateWrite);
-#else
-  (void)address, (void)byte_length;
-#endif
-}
-
 #if defined(__linux__)
 // One entry of 64 bits for each page of this process (admin-guide/mm/pagemap.rst in the kernel's documentation).
 static int PagemapOfThisProcess() {
@@ -281,6 +268,29 @@ bool MayBeWritten(const void* address, size_t count) {
 #else
   (void)address, (void)count;
   return true;
+#endif
+}
+
+#if defined(__linux__)
+static bool IsPresent(uintptr_t address) {
+  uint64_t entry = 0;
+  const off_t at = static_cast<off_t>(address / PageBytes() * sizeof(entry));
+  return pread(PagemapOfThisProcess(), &entry, sizeof(entry), at) == sizeof(entry) && entry >> 63 != 0;
+}
+#endif
+
+void PopulateForWriting(void* address, size_t byte_length) {
+#if defined(__linux__)
+  if (byte_length < kWorthPopulating) return;
+  constexpr int kMadvPopulateWrite = 23;  // MADV_POPULATE_WRITE of Linux 5.14; older headers lack it, older kernels refuse
+  const uintptr_t page = PageBytes();
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(address) & ~(page - 1);
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(address) + byte_length) & ~(page - 1);
+  // Memory that is used again is there already, and finding that out page by page takes as long as converting it.
+  if (begin >= end || (IsPresent(begin) && IsPresent(end - page))) return;
+  madvise(reinterpret_cast<void*>(begin), end - begin, kMadvPopulateWrite);
+#else
+  (void)address, (void)byte_length;
 #endif
 }
 

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "error.h"
 #include "fresh_pages.h"
@@ -26,8 +25,7 @@ template <typename Convert>
 Status InOutputPieces(size_t source_bytes, const SourceSpan& source, size_t target_bytes, uint8_t* target, size_t count,
                       const Convert& convert) {
   auto piece = [&](size_t begin, size_t end) {
-    std::vector<uint8_t> scratch;
-    return source.ForEachPiece(begin * source_bytes, end * source_bytes, source_bytes, &scratch,
+    return source.ForEachPiece(begin * source_bytes, end * source_bytes, source_bytes,
                                [&](const uint8_t* bytes, uint64_t offset, size_t length) {
                                  convert(bytes, target + offset / source_bytes * target_bytes, length / source_bytes);
                                });

@@ -1,7 +1,7 @@
 /*
- * parallel.h - split one operation over a few short-lived threads
+ * parallel.h - split one operation over a few threads
  *
- * Used where bytes are counted in megabytes, so that starting a thread (20 us) does not show.
+ * The threads are those of the process and wait between operations; two operations at once share them.
  */
 #ifndef TORCH_CHECKPOINT_PARALLEL_H_
 #define TORCH_CHECKPOINT_PARALLEL_H_
@@ -19,8 +19,8 @@ namespace torch_checkpoint {
 // Threads worth starting for work that is bound by memory: the processors, at most 8.
 unsigned UsefulThreads();
 
-// Calls task(i) once for each i below `count`, on the caller and up to `threads` - 1 others; returns when all are done.
-// A thread that cannot be started only makes it slower.  `task` must not throw.
+// Calls task(i) once for each i below `count`, begun in this order, on the caller and up to `threads` - 1 others; returns
+// when all are done.  A thread that cannot be had only makes it slower.  `task` must not throw.
 void RunParallel(size_t count, unsigned threads, const std::function<void(size_t)>& task);
 
 // What the tasks of one operation agree on when some of them fail: the first failure counts and the others may stop.

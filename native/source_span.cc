@@ -22,6 +22,11 @@ Result<const uint8_t*> SourceSpan::Piece(uint64_t offset, uint64_t count, std::v
   return static_cast<const uint8_t*>(scratch->data());
 }
 
+std::vector<uint8_t>* PieceBuffer() {
+  thread_local std::vector<uint8_t> buffer;
+  return &buffer;
+}
+
 Error PageGone() {
   return MakeError(ErrorCode::kTruncated, "a mapped page can no longer be read; the file was cut short");
 }
@@ -55,8 +60,8 @@ Result<bool> SpansEqual(const SourceSpan& a, const SourceSpan& b) {
   RunParallel(static_cast<size_t>((length + kCompareBytes - 1) / kCompareBytes), UsefulThreads(), [&](size_t part) {
     if (done.load(std::memory_order_relaxed)) return;
     const uint64_t begin = part * kCompareBytes;
-    std::vector<uint8_t> a_scratch, b_scratch;
-    Result<bool> equal = RangesEqual(a, b, begin, std::min(length, begin + kCompareBytes), &a_scratch, &b_scratch);
+    thread_local std::vector<uint8_t> b_scratch;
+    Result<bool> equal = RangesEqual(a, b, begin, std::min(length, begin + kCompareBytes), PieceBuffer(), &b_scratch);
     if (equal.ok() && equal.value()) return;
     done.store(true, std::memory_order_relaxed);
     std::lock_guard<std::mutex> lock(mutex);

@@ -33,9 +33,9 @@ class SourceSpan {
   // Bytes [offset, offset + count) of the span, in place or copied into `scratch`.
   Result<const uint8_t*> Piece(uint64_t offset, uint64_t count, std::vector<uint8_t>* scratch) const;
   // use(bytes, offset, count) over the range [begin, end) of the span, in order: all at once when it is in memory, else in
-  // pieces that were read into `scratch` and are whole multiples of `unit` bytes.  `use` follows the rules of RunGuarded().
+  // pieces that are read first and are whole multiples of `unit` bytes.  `use` follows the rules of RunGuarded().
   template <typename Use>
-  Status ForEachPiece(uint64_t begin, uint64_t end, size_t unit, std::vector<uint8_t>* scratch, const Use& use) const;
+  Status ForEachPiece(uint64_t begin, uint64_t end, size_t unit, const Use& use) const;
 
  private:
   const MappedFile* file_ = nullptr;
@@ -50,13 +50,15 @@ Error PageGone();
 // Whether two spans of one length hold the same bytes.
 Result<bool> SpansEqual(const SourceSpan& a, const SourceSpan& b);
 
+// A buffer of the calling thread, kept for it: bringing in 256 KiB of fresh memory takes longer than reading into them.
+std::vector<uint8_t>* PieceBuffer();
+
 template <typename Use>
-Status SourceSpan::ForEachPiece(uint64_t begin, uint64_t end, size_t unit, std::vector<uint8_t>* scratch,
-                                const Use& use) const {
+Status SourceSpan::ForEachPiece(uint64_t begin, uint64_t end, size_t unit, const Use& use) const {
   const uint64_t at_once = memory_ != nullptr ? end - begin : std::max<uint64_t>(kReadPieceBytes / unit, 1) * unit;
   while (begin < end) {
     const uint64_t count = std::min(at_once, end - begin);
-    const Result<const uint8_t*> bytes = Piece(begin, count, scratch);
+    const Result<const uint8_t*> bytes = Piece(begin, count, PieceBuffer());
     if (!bytes.ok()) return bytes.error();
     const uint8_t* piece = bytes.value();
     if (!Guarded([&] { use(piece, begin, static_cast<size_t>(count)); })) return PageGone();

@@ -4,7 +4,6 @@
 #include "summed_ahead.h"
 
 #include <algorithm>
-#include <system_error>
 
 #include "crc32.h"
 #include "fault_guard.h"
@@ -19,23 +18,7 @@ SummedAhead::SummedAhead(const uint8_t* bytes, uint64_t count, size_t piece_byte
     : bytes_(bytes),
       count_(count),
       piece_bytes_(piece_bytes),
-      sums_(static_cast<size_t>((count + piece_bytes - 1) / piece_bytes)) {
-  try {
-    helper_ = std::thread([this] { Drain(true); });
-  } catch (const std::system_error&) {
-    // No thread to be had: Finish() sums everything.
-  }
-}
-
-SummedAhead::~SummedAhead() {
-  if (!helper_.joinable()) return;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    abandoned_ = true;
-  }
-  moved_.notify_one();
-  helper_.join();
-}
+      sums_(static_cast<size_t>((count + piece_bytes - 1) / piece_bytes)) {}
 
 uint64_t SummedAhead::PieceLength(size_t index) const {
   return std::min<uint64_t>(piece_bytes_, count_ - uint64_t{index} * piece_bytes_);
@@ -48,11 +31,11 @@ bool SummedAhead::WaitForTurn(size_t index) {
   return !abandoned_;
 }
 
-void SummedAhead::Drain(bool stay_near) {
+void SummedAhead::SumPieces() {
   for (;;) {
     const size_t index = next_piece_.fetch_add(1, std::memory_order_relaxed);
     if (index >= sums_.size() || unreadable_.load(std::memory_order_relaxed)) return;
-    if (stay_near && !WaitForTurn(index)) return;
+    if (!WaitForTurn(index)) return;
     const uint8_t* piece = bytes_ + uint64_t{index} * piece_bytes_;
     const size_t length = static_cast<size_t>(PieceLength(index));
     uint32_t sum = 0;
@@ -69,10 +52,15 @@ void SummedAhead::NoteWritten(uint64_t count) {
   moved_.notify_one();
 }
 
+void SummedAhead::Abandon() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    abandoned_ = true;
+  }
+  moved_.notify_one();
+}
+
 bool SummedAhead::Finish(uint32_t* crc) {
-  NoteWritten(count_);
-  Drain(false);
-  if (helper_.joinable()) helper_.join();
   if (unreadable_.load(std::memory_order_relaxed)) return false;
   for (size_t i = 0; i < sums_.size(); i++) *crc = Crc32Combine(*crc, sums_[i], PieceLength(i));
   return true;
