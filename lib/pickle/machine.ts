@@ -78,7 +78,7 @@ export class Machine {
   readonly scratchId = Tuple.of<PyValue>('storage', null, '', '', 0);
 
   readonly globalNames: GlobalNames = new Map();
-  readonly notes = new NoteTaker();
+  readonly notes: NoteTaker;
   strings = 0;
   stringBytes = 0;
 
@@ -86,6 +86,7 @@ export class Machine {
     this.#options = options;
     this.bytes = Buffer.from(input.buffer, input.byteOffset, input.byteLength);
     this.memo = new Memo(this.bytes);
+    this.notes = new NoteTaker(this.bytes.length);
     this.start = options.byteOffset ?? 0;
     this.end = this.bytes.length;
     this.pos = this.start;

@@ -21,6 +21,8 @@ const COUNT = 1;
 const SKIPPED = 2;
 /** Of the first and the second entry, where they are strings: where the text stands, and the number of the string object. */
 const TEXTS = 3;
+/** Runs stand in blocks of this many: a list that doubles would copy megabytes. */
+const BLOCK_RUNS = 4096;
 
 export class Memo {
   /** What `find` found, and its origin (see machine.ts). */
@@ -34,8 +36,9 @@ export class Memo {
   readonly #origins = new ChunkedList<number>();
   #base = 0;
   #next = 0;
-  #runs = new Int32Array(64 * RUN_FIELDS);
+  readonly #blocks: Int32Array[] = [];
   #runCount = 0;
+  #skipped = 0;
   readonly #far = new Map<number, readonly [value: PyValue, origin: number]>();
 
   constructor(bytes: Buffer) {
@@ -63,20 +66,18 @@ export class Memo {
   /** Passes over `count` numbers from `next` on, of which the first two may be texts: -1 where one is something else. */
   skip(count: number, firstText: number, firstId: number, secondText: number, secondId: number): void {
     this.count += count;
-    const at = this.#runCount * RUN_FIELDS;
-    if (at === this.#runs.length) {
-      const grown = new Int32Array(at * 2);
-      grown.set(this.#runs);
-      this.#runs = grown;
-    }
-    const runs = this.#runs;
-    runs[at + FIRST] = this.#next;
-    runs[at + COUNT] = count;
-    runs[at + SKIPPED] = count + (at === 0 ? 0 : (runs[at - RUN_FIELDS + SKIPPED] as number));
-    runs[at + TEXTS] = firstText;
-    runs[at + TEXTS + 1] = firstId;
-    runs[at + TEXTS + 2] = secondText;
-    runs[at + TEXTS + 3] = secondId;
+    this.#skipped += count;
+    const within = this.#runCount % BLOCK_RUNS;
+    if (within === 0) this.#blocks.push(new Int32Array(BLOCK_RUNS * RUN_FIELDS));
+    const block = this.#blocks[this.#blocks.length - 1] as Int32Array;
+    const at = within * RUN_FIELDS;
+    block[at + FIRST] = this.#next;
+    block[at + COUNT] = count;
+    block[at + SKIPPED] = this.#skipped;
+    block[at + TEXTS] = firstText;
+    block[at + TEXTS + 1] = firstId;
+    block[at + TEXTS + 2] = secondText;
+    block[at + TEXTS + 3] = secondId;
     this.#runCount++;
     this.#next += count;
   }
@@ -88,36 +89,40 @@ export class Memo {
     else if (index < this.#base || index >= this.#next) return false;
     else {
       const run = this.#runBefore(index);
-      const at = run * RUN_FIELDS;
-      const inRun = run < 0 ? 0 : index - (this.#runs[at + FIRST] as number);
-      if (run >= 0 && inRun < (this.#runs[at + COUNT] as number)) return this.#findText(at, inRun);
-      const position = index - this.#base - (run < 0 ? 0 : (this.#runs[at + SKIPPED] as number));
+      const inRun = run < 0 ? 0 : index - this.#field(run, FIRST);
+      if (run >= 0 && inRun < this.#field(run, COUNT)) return this.#findText(run, inRun);
+      const position = index - this.#base - (run < 0 ? 0 : this.#field(run, SKIPPED));
       this.value = this.#values.at(position);
       this.origin = this.#origins.at(position);
     }
     return true;
   }
 
+  #field(run: number, field: number): number {
+    const block = this.#blocks[Math.floor(run / BLOCK_RUNS)] as Int32Array;
+    return block[(run % BLOCK_RUNS) * RUN_FIELDS + field] as number;
+  }
+
   /** The last run that begins at or before the number; -1 when there is none. */
   #runBefore(index: number): number {
     // What is recalled most, PyTorch's constants, stands before all tensors.
-    if (this.#runCount === 0 || index < (this.#runs[FIRST] as number)) return -1;
+    if (this.#runCount === 0 || index < this.#field(0, FIRST)) return -1;
     let low = 0;
     let high = this.#runCount;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if ((this.#runs[middle * RUN_FIELDS + FIRST] as number) <= index) low = middle + 1;
+      if (this.#field(middle, FIRST) <= index) low = middle + 1;
       else high = middle;
     }
     return low - 1;
   }
 
   /** Strings of a run are recalled: a storage key where two tensors share it, the key of a dict by another dict. */
-  #findText(at: number, inRun: number): true {
-    const start = inRun > 1 ? -1 : (this.#runs[at + TEXTS + inRun * 2] as number);
+  #findText(run: number, inRun: number): true {
+    const start = inRun > 1 ? -1 : this.#field(run, TEXTS + inRun * 2);
     if (start < 0) throw new NotCanonical();
     this.value = decodeUtf8(this.#bytes, start, start + this.#bytes.readUInt32LE(start - 4));
-    this.origin = this.#runs[at + TEXTS + inRun * 2 + 1] as number;
+    this.origin = this.#field(run, TEXTS + inRun * 2 + 1);
     return true;
   }
 }

@@ -131,8 +131,8 @@ export function moveNotes(from: object, to: object): void {
 /**
  * Gathers the slots of one pickle while it is read, and writes the notes that turn out to be needed at its end.
  *
- * A state dict is one string after another, and hardly ever two equal ones. So a table of hashes is kept instead of the
- * strings: only texts whose hash was met under another string object are looked at again.
+ * A state dict is one string after another, and hardly ever two equal ones. So hashes are remembered instead of strings:
+ * only texts whose hash was met under another string object are looked at again.
  */
 export class NoteTaker {
   /** Parallel: a slot, and the id of the string there, negative where the string is the key. */
@@ -144,11 +144,18 @@ export class NoteTaker {
   /** Texts that PyTorch takes from a constant of its own, with the id of that object. */
   readonly #constants = new Map<string, number>();
   readonly #suspects = new Set<string>();
-  readonly #hashes = new HashTable();
+  readonly #hashes: HashSet;
+  /** One bit for each string object that was noted. */
+  #noted = new Uint32Array(64);
+
+  /** `byteLength`: of the pickle, which bounds how many strings there are. */
+  constructor(byteLength: number) {
+    this.#hashes = new HashSet(byteLength);
+  }
 
   /** A string with the given id sits in the value slot, or is the key itself where `isKey`. */
   string(container: object, slot: PyValue, text: string, id: number, isKey: boolean): void {
-    if (this.#hashes.clashes(text, id)) this.#suspects.add(text);
+    this.#enter(text, id);
     const at = this.#slots.length;
     if (this.#containers[this.#containers.length - 1] !== container) {
       this.#containers.push(container);
@@ -167,7 +174,21 @@ export class NoteTaker {
   constant(text: string, id: number): void {
     if (this.#constants.get(text) === id) return;
     this.#constants.set(text, id);
-    if (this.#hashes.clashes(text, id)) this.#suspects.add(text);
+    this.#enter(text, id);
+  }
+
+  #enter(text: string, id: number): void {
+    const word = id >>> 5;
+    if (word >= this.#noted.length) {
+      const grown = new Uint32Array(word * 2);
+      grown.set(this.#noted);
+      this.#noted = grown;
+    }
+    const bit = 1 << (id & 31);
+    const bits = this.#noted[word] as number;
+    if (bits & bit) return;
+    this.#noted[word] = bits | bit;
+    if (!this.#hashes.add(text)) this.#suspects.add(text);
   }
 
   finish(): void {
@@ -194,47 +215,33 @@ export class NoteTaker {
   }
 }
 
-/** Hashes of strings, each with the id of the string object that it was first met under. */
-class HashTable {
-  #hashes = new Uint32Array(256);
-  #ids = new Int32Array(256);
-  #count = 0;
+/** At most this many bits: they must stay in the caches, since each string meets another of them. */
+const MAX_HASH_BITS = 1 << 24;
+const MIN_HASH_BITS = 1 << 12;
 
-  /** Enters the text; true when its hash belongs to another string object already. */
-  clashes(text: string, id: number): boolean {
+/** Which hashes were met, one bit for each. Other strings have the same one now and then; they are compared in the end. */
+class HashSet {
+  readonly #bits: Uint32Array;
+  readonly #mask: number;
+
+  constructor(byteLength: number) {
+    let size = MIN_HASH_BITS;
+    while (size < byteLength && size < MAX_HASH_BITS) size *= 2;
+    this.#bits = new Uint32Array(size / 32);
+    this.#mask = size - 1;
+  }
+
+  /** Enters the text; false when its hash was met before. */
+  add(text: string): boolean {
     // FNV-1a over UTF-16 units.
     let hash = 0x811c9dc5;
     for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-    hash >>>= 0;
-    if (this.#count * 2 >= this.#ids.length) this.#grow();
-    const at = this.#slot(hash);
-    const known = this.#ids[at] as number;
-    if (known !== 0) return known !== id;
-    this.#hashes[at] = hash;
-    this.#ids[at] = id;
-    this.#count++;
-    return false;
-  }
-
-  /** Where the hash is, or the free place (id 0) for it. */
-  #slot(hash: number): number {
-    const mask = this.#ids.length - 1;
-    let at = hash & mask;
-    while (this.#ids[at] !== 0 && this.#hashes[at] !== hash) at = (at + 1) & mask;
-    return at;
-  }
-
-  #grow(): void {
-    const hashes = this.#hashes;
-    const ids = this.#ids;
-    this.#hashes = new Uint32Array(hashes.length * 4);
-    this.#ids = new Int32Array(ids.length * 4);
-    for (let i = 0; i < ids.length; i++) {
-      if (ids[i] === 0) continue;
-      const at = this.#slot(hashes[i] as number);
-      this.#hashes[at] = hashes[i] as number;
-      this.#ids[at] = ids[i] as number;
-    }
+    const at = (hash ^ (hash >>> 15)) & this.#mask;
+    const word = this.#bits[at >>> 5] as number;
+    const bit = 1 << (at & 31);
+    if (word & bit) return false;
+    this.#bits[at >>> 5] = word | bit;
+    return true;
   }
 }
 
