@@ -125,7 +125,7 @@ Status ApplyZip64Extra(std::string_view extra, uint64_t* byte_length, uint64_t* 
 Status ParseEntries(const ZipEnd& end, ZipDirectory* directory) {
   directory->records.reserve(end.record_count);
   PopulateForWriting(directory->records.data(), end.record_count * sizeof(ZipRecord));
-  ByteCursor cursor(directory->directory_bytes.data(), directory->directory_bytes.size());
+  ByteCursor cursor(directory->directory_bytes.get(), static_cast<size_t>(end.directory_bytes));
   for (uint64_t i = 0; i < end.record_count; i++) {
     const uint64_t entry_offset = end.directory_offset + cursor.position();
     // 0 - central file header signature, 0x02014B50 (APPNOTE 4.3.12)
@@ -326,10 +326,10 @@ Result<ZipDirectory> ParseFromEnd(const ByteSource& source, const ZipEnd& end, u
                      static_cast<ULL>(end.directory_bytes), static_cast<ULL>(kMaxDirectoryBytes));
   }
   ZipDirectory directory;
-  directory.directory_bytes.reserve(static_cast<size_t>(end.directory_bytes));
-  PopulateForWriting(directory.directory_bytes.data(), static_cast<size_t>(end.directory_bytes));
-  directory.directory_bytes.resize(static_cast<size_t>(end.directory_bytes));
-  Status status = source.ReadAt(end.directory_offset, directory.directory_bytes.data(), directory.directory_bytes.size());
+  const size_t directory_bytes = static_cast<size_t>(end.directory_bytes);
+  directory.directory_bytes.reset(new uint8_t[directory_bytes]);  // not cleared: all of it is read
+  PopulateForWriting(directory.directory_bytes.get(), directory_bytes);
+  Status status = source.ReadAt(end.directory_offset, directory.directory_bytes.get(), directory_bytes);
   if (status.ok()) status = ParseEntries(end, &directory);
   if (status.ok()) status = LocatePayloads(source, end.directory_offset, &directory.records);
   if (status.ok()) status = DecodeAndCompareNames(&directory);

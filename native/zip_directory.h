@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,7 +41,7 @@ struct ZipDirectory {
   std::vector<ZipRecord> records;
 
   // Owners of the names: the directory as read, and names that had to be decoded.
-  std::vector<uint8_t> directory_bytes;
+  std::unique_ptr<uint8_t[]> directory_bytes;
   std::deque<std::string> decoded_names;
 };
 
