@@ -6,7 +6,8 @@
  * are guarded, so that a file cut short under us is an error and not a signal.
  */
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import { CheckpointError, ERROR_CODES, type ErrorCode, type ErrorDetails } from './errors';
 
 declare const kind: unique symbol;
@@ -203,21 +204,30 @@ export interface NativeBinding {
 
 const ADDON = 'torch_checkpoint.node';
 
-function candidates(): string[] {
-  const root = join(__dirname, '..');
-  // Inside an Electron archive native code cannot be loaded; packagers unpack it beside the archive.
-  const unpacked = root.replace(/([\\/]app\.asar)(?=[\\/])/, '$1.unpacked');
+/** Where this package may be: around this file, or, where a bundler copied the code, where its name leads to. */
+function* roots(): Generator<string> {
+  yield join(__dirname, '..');
+  try {
+    yield dirname(createRequire(__filename).resolve('torch-checkpoint/package.json'));
+  } catch {
+    // It is not installed where the bundle runs.
+  }
+}
+
+function* candidates(): Generator<string> {
   const override = process.env.TORCH_CHECKPOINT_ADDON;
   const musl =
     process.platform === 'linux' &&
     !existsSync('/lib64/ld-linux-x86-64.so.2') &&
     !existsSync('/lib/ld-linux-aarch64.so.1');
   const triple = `${process.platform}-${process.arch}${musl ? '-musl' : ''}`;
-  return [
-    ...(override ? [override] : []),
-    join(unpacked, 'build', 'Release', ADDON),
-    join(unpacked, 'prebuilds', triple, ADDON),
-  ];
+  if (override) yield override;
+  for (const root of roots()) {
+    // Inside an Electron archive native code cannot be loaded; packagers unpack it beside the archive.
+    const unpacked = root.replace(/([\\/]app\.asar)(?=[\\/])/, '$1.unpacked');
+    yield join(unpacked, 'build', 'Release', ADDON);
+    yield join(unpacked, 'prebuilds', triple, ADDON);
+  }
 }
 
 function loadAddon(): NativeBinding {

@@ -42,12 +42,13 @@ export {
   loadModel,
   type SaveModelParts,
   saveModel,
-} from './models';
+} from './models/index';
+export { IncompatibleKeys } from './nn/incompatible-keys';
 export * as nn from './nn/index';
-export { IncompatibleKeys, loadStateDict } from './nn/load-state-dict';
+export { loadStateDict } from './nn/load-state-dict';
 export { stateDict } from './nn/state-dict';
 export { consumePrefix, filterKeys, mergeStateDicts, renameKeys } from './nn/state-dict-keys';
-export * as optim from './optim';
+export * as optim from './optim/index';
 export { type ClassRegistry, getPickled, type Picklable, type PickleClass, setState } from './pickle/classes';
 export {
   ByteArray,

@@ -8,7 +8,7 @@ import { readNested } from './container/nested';
 import { CheckpointError } from './errors';
 import { DEFAULT_LIMITS, type Limits } from './limits';
 import { devicePlacement, type MapLocation, placement, plainPlacement } from './location';
-import type { ClassRegistry } from './pickle/classes';
+import type { ClassLookup, ClassRegistry } from './pickle/classes';
 import { NotUtf8Error, type StringEncoding } from './pickle/decode';
 import { GlobalResolver } from './pickle/globals';
 import type { GlobalNames } from './pickle/notes';
@@ -18,7 +18,7 @@ import { type Unpickled, unpickle } from './pickle/unpickler';
 import type { PyValue } from './pickle/values';
 import { TAR_REFUSED, TORCHSCRIPT_REFUSED } from './pickle/weights-only';
 import { type Provenance, rememberOrigin } from './provenance';
-import { registry } from './registry';
+import { registeredClass } from './registry';
 import type { ByteSource } from './source/byte-source';
 import { type CheckpointSource, openSource, openSourceSync } from './source/open-source';
 import type { OnProgress } from './source/progress';
@@ -158,7 +158,7 @@ class Reader implements ReadContext, Host {
       weightsOnly: this.weightsOnly,
       safeGlobals: new Set(options.safeGlobals),
       unsafeGlobals: options.unsafeGlobals ?? 'reject',
-      classes: options.classes ?? registry(),
+      classes: options.classes ?? { get: registeredClass },
     });
   }
 
@@ -192,7 +192,7 @@ class Reader implements ReadContext, Host {
     };
   }
 
-  get classes(): ClassRegistry {
+  get classes(): ClassLookup {
     return this.#resolver.classes;
   }
 

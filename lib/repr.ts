@@ -29,6 +29,7 @@ import {
   Size,
   Tuple,
 } from './pickle/values';
+import { awaken } from './registry';
 import { isAnyTensor, tensorText } from './tensor/print';
 import { collapse, moduleText } from './tensor/print-module';
 import { complexRepr, floatRepr } from './tensor/print-number';
@@ -378,6 +379,7 @@ function* moduleParts(module: PyObject): Parts {
     children.push([String(key), yield* capture(new Child(child, modules, key, false, true))]);
   }
   const shown = global === 'torch.nn.modules.container.ModuleList' ? collapse(children) : children;
+  awaken(global);
   yield moduleText(global.slice(global.lastIndexOf('.') + 1), moduleExtraRepr.get(global)?.(module) ?? '', shown);
 }
 

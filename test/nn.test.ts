@@ -9,7 +9,7 @@ import { loadSync } from '../lib/load';
 import * as nn from '../lib/nn/index';
 import { instantiate, setState } from '../lib/pickle/classes';
 import { OrderedDict, PyGlobal, PyObject, type PyValue, pyFloat, Tuple } from '../lib/pickle/values';
-import { register, registry } from '../lib/registry';
+import { register, registeredClass, registeredName, registerFamily, registry } from '../lib/registry';
 import { repr } from '../lib/repr';
 import { toBytes } from '../lib/save';
 import { Parameter, Tensor } from '../lib/tensor/tensor';
@@ -253,6 +253,39 @@ describe('user modules', () => {
     expect(variance).toBeGreaterThan(0.9);
     expect(variance).toBeLessThan(1.1);
     expect(Array.from(table.subarray(60, 80))).toEqual(new Array(20).fill(0));
+  });
+});
+
+describe('registry', () => {
+  test('a class of a program stands for one of ours, whenever it is registered', () => {
+    class Mine {}
+    const global = 'torch.nn.modules.linear.Bilinear';
+    const ours = registeredClass('torch.nn.modules.linear.Linear');
+    expect(ours).toBe(nn.Linear);
+    register(global, Mine);
+    expect(registeredClass(global)).toBe(Mine);
+    expect(registry().get(global)).toBe(Mine);
+    register(global, nn.Bilinear);
+    expect(registeredName(nn.Bilinear)).toBe(global);
+  });
+
+  test('a family is registered when a name of it is asked for, or all are', () => {
+    const asked: string[] = [];
+    const family = (prefix: string): void =>
+      registerFamily(prefix, () => {
+        asked.push(prefix);
+        register(`${prefix}Class`, class Of {});
+      });
+    family('first.');
+    family('second.');
+    expect(registeredClass('third.Class')).toBeUndefined();
+    expect(asked).toEqual([]);
+    class Mine {}
+    register('first.Class', Mine);
+    expect(asked).toEqual(['first.']);
+    expect(registeredClass('first.Class')).toBe(Mine);
+    expect([...registry().keys()]).toContain('second.Class');
+    expect(asked).toEqual(['first.', 'second.']);
   });
 });
 

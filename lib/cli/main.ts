@@ -12,70 +12,69 @@ interface Row {
   /** As the list of commands shows it. */
   readonly usage: string;
   readonly summary: string;
-  load(): { command(): Command };
+  load(): Promise<{ command(): Command }>;
 }
 
-// `require`, and not `import()`: that would load the modules as ES modules, with promises all the way down.
 const COMMANDS: readonly Row[] = [
   {
     names: ['inspect', 'ls'],
     usage: 'inspect|ls <file>',
     summary: 'list tensors, sharing and other values',
-    load: () => require('./inspect') as typeof import('./inspect'),
+    load: () => import('./inspect'),
   },
   {
     names: ['show'],
     usage: 'show <file> <path>',
     summary: 'print one value or tensor, with statistics',
-    load: () => require('./show') as typeof import('./show'),
+    load: () => import('./show'),
   },
   {
     names: ['verify'],
     usage: 'verify <file>',
     summary: 'check every record against its checksum',
-    load: () => require('./verify') as typeof import('./verify'),
+    load: () => import('./verify'),
   },
   {
     names: ['scan'],
     usage: 'scan <path>',
     summary: 'look for pickles that would run code',
-    load: () => require('./scan') as typeof import('./scan'),
+    load: () => import('./scan'),
   },
   {
     names: ['diagnose'],
     usage: 'diagnose <file>',
     summary: 'say what a file is and what is wrong with it',
-    load: () => require('./diagnose') as typeof import('./diagnose'),
+    load: () => import('./diagnose'),
   },
   {
     names: ['diff'],
     usage: 'diff <a> <b>',
     summary: 'compare two checkpoints, of any formats',
-    load: () => require('./diff') as typeof import('./diff'),
+    load: () => import('./diff'),
   },
   {
     names: ['convert'],
     usage: 'convert <in> <out>',
     summary: 'convert to safetensors, .pt, .npz, .gguf or a skeleton',
-    load: () => require('./convert') as typeof import('./convert'),
+    load: () => import('./convert'),
   },
   {
     names: ['edit'],
     usage: 'edit <in> [out]',
     summary: 'set, delete or rename values, keep all the rest',
-    load: () => require('./edit') as typeof import('./edit'),
+    load: () => import('./edit'),
   },
   {
     names: ['extract'],
     usage: 'extract <file> <path> <out>',
     summary: 'write one tensor to a .npy or .bin file',
-    load: () => require('./extract') as typeof import('./extract'),
+    load: () => import('./extract'),
   },
   {
     names: ['completion'],
     usage: 'completion <shell>',
     summary: 'print a completion script for bash, zsh or fish',
-    load: () => require('./completion') as typeof import('./completion'),
+    load: () => import('./completion'),
   },
 ];
 
@@ -83,7 +82,7 @@ function version(): string {
   return (require('../../package.json') as { version: string }).version;
 }
 
-function programFor(args: readonly string[]): Command {
+async function programFor(args: readonly string[]): Promise<Command> {
   const program = new Command('torch-checkpoint')
     .description(
       'Look into, check and compare PyTorch checkpoints, without Python and without running code from a file.',
@@ -99,7 +98,7 @@ function programFor(args: readonly string[]): Command {
   const word = args[0] === 'help' ? args[1] : args[0];
   for (const { names, usage, summary, load } of COMMANDS) {
     if (word !== undefined && names.includes(word)) {
-      const command = load().command();
+      const command = (await load()).command();
       command.exitOverride().showHelpAfterError('(add --help for how to use it)');
       program.addCommand(command);
     } else {
@@ -114,7 +113,7 @@ function programFor(args: readonly string[]): Command {
 async function main(args: readonly string[]): Promise<void> {
   const json = args.includes('--json');
   // With --json the failure is told once, on stdout.
-  const program = programFor(args);
+  const program = await programFor(args);
   if (json)
     for (const command of [program, ...program.commands]) command.configureOutput({ writeErr: () => undefined });
   try {

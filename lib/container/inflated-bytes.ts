@@ -11,8 +11,6 @@ import { CheckpointError } from '../errors';
 import type { Limits } from '../limits';
 import { MemoryBytes, type StorageBytes } from '../tensor/storage';
 
-const inflateRawAsync = promisify(inflateRaw) as (bytes: Uint8Array, options: object) => Promise<Buffer>;
-
 /** zlib collects its output in pieces of this size. */
 const MAX_PIECE_BYTES = 4 << 20;
 const MIN_PIECE_BYTES = 64;
@@ -130,7 +128,10 @@ export class InflatedBytes implements StorageBytes {
     const count = await this.#stored.read(stored, 0);
     this.#budget.spend(stored.byteLength, this.byteLength, this.#record);
     try {
-      const inflated = await inflateRawAsync(stored.subarray(0, count), options(this.byteLength));
+      const inflated = await promisify<Uint8Array, object, Buffer>(inflateRaw)(
+        stored.subarray(0, count),
+        options(this.byteLength),
+      );
       return aligned(checkLength(inflated, this.byteLength, this.#record));
     } catch (error) {
       throw failure(error, this.byteLength, this.#record);

@@ -1,6 +1,9 @@
 /** First bytes of what we read. */
 import { Op } from '../pickle/opcodes';
 
+/** How much of the beginning of a file is looked at to tell what it is. */
+export const SNIFF_BYTES = 4096;
+
 export function startsWith(bytes: Uint8Array, signature: readonly number[] | string, at = 0): boolean {
   if (bytes.length < at + signature.length) return false;
   for (let i = 0; i < signature.length; i++) {

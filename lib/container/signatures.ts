@@ -6,7 +6,7 @@
  * signatures stand before guesses.
  */
 import type { ErrorCode } from '../errors';
-import { isFlatbufferModule, startsWith } from './magic';
+import { isFlatbufferModule, SNIFF_BYTES, startsWith } from './magic';
 
 export interface Sniffed {
   /** Short name for programs: `html`, `git-lfs-pointer`, `gzip`. */
@@ -26,9 +26,6 @@ interface Row {
   /** `text` is the head as Latin-1, without a byte order mark and leading white space. */
   matches(head: Uint8Array, text: string, byteLength: number): boolean;
 }
-
-/** How much of the beginning `sniff` looks at. */
-export const SNIFF_BYTES = 4096;
 
 const at =
   (signature: string | readonly number[], offset = 0) =>

@@ -1,7 +1,7 @@
 /** What a file is, what is wrong with it, and what to do: for files that do not load, and for those that say they do. */
-import { isZip, safetensorsHeaderLength } from '../container/magic';
+import { isZip, SNIFF_BYTES, safetensorsHeaderLength } from '../container/magic';
 import { parseSafetensorsHeader } from '../container/safetensors-header';
-import { SNIFF_BYTES, type Sniffed, sniff } from '../container/signatures';
+import { type Sniffed, sniff } from '../container/signatures';
 import { type CheckpointError, type ErrorCode, isCheckpointError } from '../errors';
 import { DEFAULT_LIMITS } from '../limits';
 import { open } from '../load';

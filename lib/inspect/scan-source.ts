@@ -1,8 +1,8 @@
 /** Everything in one file that a Python reader might unpickle, whatever it is called and wherever it hides. */
 import { inflateRawSync } from 'node:zlib';
 import { native } from '../binding';
-import { isZip, safetensorsHeaderLength } from '../container/magic';
-import { describeUnknown, SNIFF_BYTES, sniff } from '../container/signatures';
+import { isZip, SNIFF_BYTES, safetensorsHeaderLength } from '../container/magic';
+import { describeUnknown, sniff } from '../container/signatures';
 import { isTarHeader, readTarMembers } from '../container/tar-members';
 import { DEFAULT_LIMITS } from '../limits';
 import type { ByteSource } from '../source/byte-source';

@@ -1,7 +1,7 @@
 /** Functions that run around `stateDict` and `loadStateDict`. They belong to the program and are never saved. */
 import type { PyValue } from '../pickle/values';
 import type { ModuleObject } from './attributes';
-import type { IncompatibleKeys } from './load-state-dict';
+import type { IncompatibleKeys } from './incompatible-keys';
 import type { StateDict } from './state-dict';
 
 /** Runs after a module's state was gathered; what it returns takes the place of the outermost result. */

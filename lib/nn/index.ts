@@ -1,26 +1,6 @@
 /** `nn`: PyTorch's modules. Importing this makes modules in files come back as these classes. */
-import { register } from '../registry';
-import * as activation from './activation';
-import * as attention from './attention';
-import { isModule } from './attributes';
-import type { BuiltinRow } from './builtin';
-import { ModuleDict, ModuleList, Sequential } from './container';
-import * as conv from './conv';
-import * as distance from './distance';
-import * as embedding from './embedding';
-import { type ExtraRepr, formatExtra } from './extra-repr';
-import * as linear from './linear';
-import * as loss from './loss';
-import { Module } from './module';
-import * as norm from './norm';
-import * as padding from './padding';
-import * as parallel from './parallel';
-import { ParameterDict, ParameterList, parameterDictExtra, parameterListExtra } from './parameter-container';
-import { printModules } from './pickled-module';
-import * as pooling from './pooling';
-import * as reshape from './reshape';
-import * as rnn from './rnn';
-import * as transformer from './transformer';
+import { registerFamily } from '../registry';
+import { registerModules } from './register';
 
 export { Parameter } from '../tensor/tensor';
 export * from './activation';
@@ -30,6 +10,7 @@ export * from './conv';
 export * from './distance';
 export * from './embedding';
 export type { HookHandle, LoadPostHook, LoadPreHook, StateDictHook, StateDictPreHook } from './hooks';
+export type { IncompatibleKeys } from './incompatible-keys';
 export { manualSeed } from './init';
 export {
   Bilinear,
@@ -40,7 +21,7 @@ export {
   type LinearOptions,
   NonDynamicallyQuantizableLinear,
 } from './linear';
-export type { IncompatibleKeys, LoadStateDictOptions, LoadStep } from './load-state-dict';
+export type { LoadStateDictOptions, LoadStep } from './load-state-dict';
 export * from './loss';
 export { Module } from './module';
 export * from './norm';
@@ -53,45 +34,4 @@ export * from './rnn';
 export type { StateDict, StateDictOptions } from './state-dict';
 export * from './transformer';
 
-/** Classes without a row of their own: containers take what they hold, not Python's arguments. */
-const CONTAINERS: readonly (readonly [
-  name: string,
-  Class: abstract new (...args: never[]) => Module,
-  extra?: ExtraRepr,
-])[] = [
-  ['Sequential', Sequential],
-  ['ModuleList', ModuleList],
-  ['ModuleDict', ModuleDict],
-  ['ParameterList', ParameterList, parameterListExtra],
-  ['ParameterDict', ParameterDict, parameterDictExtra],
-];
-
-function add(global: string, Class: { readonly prototype: object }, extra: ExtraRepr | undefined): void {
-  register(global, Class);
-  printModules(global, (object) => (isModule(object) ? formatExtra(extra, object) : ''));
-}
-
-add('torch.nn.modules.module.Module', Module, undefined);
-for (const [name, Class, extra] of CONTAINERS) add(`torch.nn.modules.container.${name}`, Class, extra);
-for (const family of [
-  activation,
-  attention,
-  conv,
-  distance,
-  embedding,
-  linear,
-  loss,
-  norm,
-  padding,
-  parallel,
-  pooling,
-  reshape,
-  rnn,
-  transformer,
-]) {
-  for (const Class of Object.values(family) as unknown[]) {
-    if (typeof Class !== 'function' || !('row' in Class)) continue;
-    const { python, extra } = Class.row as BuiltinRow;
-    add(python, Class, extra);
-  }
-}
+registerFamily('torch.nn.', () => registerModules());

@@ -22,6 +22,7 @@ import {
 } from './attributes';
 import { copyInto } from './copy';
 import { hooksOf } from './hooks';
+import { IncompatibleKeys } from './incompatible-keys';
 import { pythonTypeText } from './python-names';
 import { className, countsBatches } from './state-dict';
 import { isLazy, MAX_MODULE_DEPTH, MAX_MODULE_VISITS, tooDeep, tooMany } from './traverse';
@@ -31,24 +32,6 @@ export interface LoadStateDictOptions {
   strict?: boolean;
   /** Takes the tensors of the state dict themselves (they stay mapped) instead of copying their values; default false. */
   assign?: boolean;
-}
-
-/** What `loadStateDict` found not to fit; `String()` is Python's text. */
-export class IncompatibleKeys {
-  readonly missingKeys: string[];
-  readonly unexpectedKeys: string[];
-  constructor(missingKeys: string[], unexpectedKeys: string[]) {
-    this.missingKeys = missingKeys;
-    this.unexpectedKeys = unexpectedKeys;
-  }
-  toString(): string {
-    const { missingKeys, unexpectedKeys } = this;
-    if (missingKeys.length === 0 && unexpectedKeys.length === 0) return '<All keys matched successfully>';
-    return `_IncompatibleKeys(missing_keys=${repr(missingKeys)}, unexpected_keys=${repr(unexpectedKeys)})`;
-  }
-  [Symbol.for('nodejs.util.inspect.custom')](): string {
-    return this.toString();
-  }
 }
 
 /** What one module is given of a state dict, and where it says what does not fit. */

@@ -44,13 +44,8 @@ import {
   type StateDictHook,
   type StateDictPreHook,
 } from './hooks';
-import {
-  type IncompatibleKeys,
-  type LoadStateDictOptions,
-  type LoadStep,
-  loadOwnState,
-  loadStateDict,
-} from './load-state-dict';
+import type { IncompatibleKeys } from './incompatible-keys';
+import { type LoadStateDictOptions, type LoadStep, loadOwnState, loadStateDict } from './load-state-dict';
 import { bufferAt, parameterAt, replaceSubmodule, submoduleAt } from './paths';
 import { pickledModule } from './pickled-module';
 import { registerBuffer, registerModule, registerParameter } from './registration';

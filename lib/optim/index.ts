@@ -1,16 +1,6 @@
 /** `torch.optim`: optimizers, and learning rate schedulers under `lr_scheduler`. */
-import { register } from '../registry';
-import { Adadelta } from './adadelta';
-import { Adagrad } from './adagrad';
-import { Adam, AdamW } from './adam';
-import { Adamax } from './adamax';
-import { ASGD } from './asgd';
-import { NAdam } from './nadam';
-import { RAdam } from './radam';
-import { RMSprop } from './rmsprop';
-import { Rprop } from './rprop';
-import { SGD } from './sgd';
-import { Adafactor, LBFGS, Muon, SparseAdam } from './without-step';
+import { registerFamily } from '../registry';
+import { registerOptimizers } from './register';
 
 export { Adadelta, type AdadeltaOptions } from './adadelta';
 export { Adagrad, type AdagradOptions } from './adagrad';
@@ -43,22 +33,4 @@ export {
   type SparseAdamOptions,
 } from './without-step';
 
-// Optimizers that were pickled whole come back as their classes.
-for (const Class of [
-  Adadelta,
-  Adafactor,
-  Adagrad,
-  Adam,
-  AdamW,
-  Adamax,
-  ASGD,
-  LBFGS,
-  Muon,
-  NAdam,
-  RAdam,
-  RMSprop,
-  Rprop,
-  SGD,
-  SparseAdam,
-])
-  register(Class.global, Class);
+registerFamily('torch.optim.', () => registerOptimizers());

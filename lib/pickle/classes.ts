@@ -25,6 +25,9 @@ export interface PickleClass {
 /** Python 3 names of classes, `pkg.module.Class`, to the JavaScript classes that stand for them. */
 export type ClassRegistry = ReadonlyMap<string, PickleClass>;
 
+/** What a load needs of them. */
+export type ClassLookup = Pick<ClassRegistry, 'get'>;
+
 const pickledForms = new WeakMap<object, PyObject>();
 
 /** What the pickle said of an object of a registered class; undefined for one made in JavaScript. */

@@ -4,7 +4,7 @@
  */
 import { DType } from '../dtype';
 import { CheckpointError } from '../errors';
-import type { ClassRegistry } from './classes';
+import type { ClassLookup } from './classes';
 import { python3Name, python3Parts } from './names';
 import { numpyRules } from './numpy';
 import { pythonRules } from './python';
@@ -54,7 +54,7 @@ export interface ResolverOptions {
   safeGlobals: ReadonlySet<string>;
   /** Whether a dangerous global ends the load or stays inert for a scanner to report. */
   unsafeGlobals: 'reject' | 'inert';
-  classes: ClassRegistry;
+  classes: ClassLookup;
 }
 
 /** Resolves the globals of one checkpoint, keeping the policy and the list of what was named. */
@@ -68,7 +68,7 @@ export class GlobalResolver {
     this.#options = options;
   }
 
-  get classes(): ClassRegistry {
+  get classes(): ClassLookup {
     return this.#options.classes;
   }
 

@@ -1,6 +1,6 @@
 /** Rules for Python's own types, where the pickle calls them. */
 
-import { instantiate } from './classes';
+import { type ClassLookup, instantiate } from './classes';
 import { moveItemNotes, shareNotes } from './notes';
 import { fail, type GlobalRule } from './rules';
 import {
@@ -101,7 +101,7 @@ function size(args: Tuple): Size {
 }
 
 /** `copyreg._reconstructor(cls, base, baseState)`: how protocols 0 and 1 make objects. */
-function reconstruct(args: Tuple, classes: { get(name: string): { readonly prototype: object } | undefined }): PyValue {
+function reconstruct(args: Tuple, classes: ClassLookup): PyValue {
   const [callable, base, baseState] = args;
   if (args.length !== 3 || !(callable instanceof PyGlobal))
     return fail('copyreg._reconstructor needs a class, its base and a state');

@@ -5,13 +5,13 @@
 import type { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 import type { Storage, StorageShelf } from '../tensor/storage';
-import type { ClassRegistry } from './classes';
+import type { ClassLookup } from './classes';
 import { python3Name } from './names';
 import { PyGlobal, type PyObject, type PyValue, type Tuple } from './values';
 
 /** What rules may ask of the load that they are part of. */
 export interface Host {
-  readonly classes: ClassRegistry;
+  readonly classes: ClassLookup;
   /** Reads a checkpoint inside the checkpoint: the argument of `torch.storage._load_from_bytes`. */
   loadNested(bytes: Uint8Array): PyValue;
   /** mapLocation for a tensor that carries a device name instead of a storage; its location is that name. */

@@ -19,10 +19,10 @@ export type IoMode = 'auto' | 'mmap' | 'read';
 const MAX_WINDOW_BYTES = 2 ** 32;
 
 /** Asked once: the answer is found by a self-test when the addon loads. */
-let capabilities: ReturnType<NativeBinding['capabilities']> | undefined;
+let known: ReturnType<NativeBinding['capabilities']> | undefined;
 function host(): ReturnType<NativeBinding['capabilities']> {
-  capabilities ??= addon().capabilities();
-  return capabilities;
+  known ??= addon().capabilities();
+  return known;
 }
 
 export class LocalFile implements ByteSource {

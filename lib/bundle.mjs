@@ -1,0 +1,117 @@
+/**
+ * Bundles lib/ into the few files of dist/ that a process loads: one for what every program needs, and one for each part
+ * that many never touch, which is loaded when it is first used.
+ *
+ * The sources know nothing of this: they import each other as if all of it were always there. Starting costs what is
+ * compiled, so a `require` is made on first use, and not at the head of a file,
+ *   - of a part: where `index` exports a function of it, the function that is exported loads the part when it is called;
+ *   - of packages, and of those modules of Node.js that it has not loaded for itself by then.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { rolldown } from 'rolldown';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const { engines, dependencies } = JSON.parse(readFileSync(`${root}package.json`, 'utf8'));
+
+/**
+ * The parts by their sources below lib/, the first that matches. The classes that `index` exports are of the core, for a
+ * class cannot wait to be loaded; and so is a source that fills in something of another's when it is evaluated.
+ */
+const PARTS = [
+  // The names in `nn` and `optim` are there from the start.
+  ['core', /^(nn|optim)\/(incompatible-keys|index|lr-scheduler)\./],
+  // What state dicts need, without any class of `nn`.
+  ['state-dict', /^nn\/(attributes|copy|hooks|load-state-dict|python-names|state-dict|state-dict-keys|traverse)\./],
+  ['nn', /^nn\//],
+  ['optim', /^optim\//],
+  ['elements', /^tensor\/(conversion|creation|elements|gather|minifloat)\./],
+  ['print', /^tensor\/print[\w-]*\./],
+  ['save', /^(save|compact|sink\/.*|container\/.*-writer|pickle\/(pickler.*|.*-writer))\./],
+  ['formats', /^container\/(bare-pickle|legacy|model-json|pickle-stream|safetensors.*|signatures|tar.*)\./],
+  ['remote', /^source\/(http-file|remote.*|s3|spool|windows)\./],
+  ['inspect', /^inspect\//],
+  ['convert/convert', /^convert\/(?!worker\.)/],
+  ['core', /^(?!cli\/|convert\/|index\.)/],
+];
+
+/** The part that a source, or a helper of the bundler's, is of; null for the command line and entries: files of their own. */
+function partOf(id) {
+  const [, source] = /[\\/]lib[\\/](.*)$/.exec(id) ?? [];
+  if (!source) return 'core';
+  return PARTS.find(([, sources]) => sources.test(source.replaceAll('\\', '/')))?.[0] ?? null;
+}
+
+const POSTPONED = [
+  ...PARTS.filter(([part]) => part !== 'core').map(([part]) => `\\.{1,2}/(?:\\w+/)?${part.split('/').at(-1)}\\.js`),
+  'node:(?:crypto|fs/promises|os|stream|timers/promises|worker_threads|zlib)',
+  'yauzl',
+  'yazl',
+].join('|');
+const REQUIRE = new RegExp(`^(?:const|let) (\\w+) = require\\("(${POSTPONED})"\\);$`, 'gm');
+const EXPORT = /^exports\.(\w+) = (\w+\.loaded)\.(\w+);$/gm;
+
+/** Functions of parts that `index` exports. */
+const standIns = [];
+
+/** The code of a file with its requires postponed: `part.name` becomes `part.loaded.name`. */
+function postponed(code) {
+  const names = [];
+  const head = code.replace(REQUIRE, (_, name, file) => {
+    names.push(name);
+    const define = `Object.defineProperty(this, "loaded", { value: require("${file}") });`;
+    return `const ${name} = { get loaded() { ${define} return this.loaded; } };`;
+  });
+  if (names.length === 0) return code;
+  return head
+    .replace(new RegExp(`(?<![\\w$.])(${names.join('|')})(?=\\.)`, 'g'), '$1.loaded')
+    .replace(EXPORT, (_, name, part, inPart) => {
+      standIns.push(inPart);
+      return `exports.${name} = function ${name}(...args) { return ${part}.${inPart}(...args); };`;
+    });
+}
+
+const bundle = await rolldown({
+  cwd: root,
+  input: { index: 'lib/index.ts', 'cli/main': 'lib/cli/main.ts', 'convert/worker': 'lib/convert/worker.ts' },
+  platform: 'node',
+  transform: { target: engines.node.replace('>=', 'node') },
+  external: [/^node:/, ...Object.keys(dependencies), /package\.json$/],
+  preserveEntrySignatures: 'allow-extension',
+  plugins: [{ name: 'postponed', renderChunk: (code) => ({ code: postponed(code), map: null }) }],
+});
+const { output } = await bundle.write({
+  dir: 'dist',
+  cleanDir: true,
+  format: 'cjs',
+  exports: 'named',
+  strict: true,
+  sourcemap: true,
+  comments: false,
+  entryFileNames: '[name].js',
+  chunkFileNames: ({ moduleIds }) =>
+    moduleIds.every((id) => id.includes('/lib/cli/')) ? 'cli/[name].js' : '[name].js',
+  codeSplitting: { groups: [{ name: partOf, debugName: 'parts' }], includeDependenciesRecursively: false },
+});
+
+const require = createRequire(new URL('../dist/index.js', import.meta.url));
+const index = require('./index.js');
+const names = Object.keys(index);
+const parts = output.filter(({ fileName }) => PARTS.some(([part]) => fileName === `${part}.js`));
+for (const name of standIns) {
+  const real = parts.map(({ fileName }) => require(`./${fileName}`)[name]).find((value) => value !== undefined);
+  if (typeof real !== 'function' || String(real).startsWith('class'))
+    throw new Error(`index exports ${name}, which is no function: its source must be of the core`);
+}
+
+// The ES module is a list of the CommonJS module's names, so that a process which imports and requires the package has
+// one copy of every class. The compiler writes the types of index.js beside it.
+const esModule = [
+  "import index from './index.js';",
+  `export const { ${names.join(', ')} } = index;`,
+  'export default index;',
+];
+const itsTypes = ["import * as index from './index.js';", "export * from './index.js';", 'export default index;'];
+writeFileSync(`${root}dist/index.mjs`, `${esModule.join('\n')}\n`);
+writeFileSync(`${root}dist/index.d.mts`, `${itsTypes.join('\n')}\n`);
