@@ -18,10 +18,32 @@ export interface Provenance {
 
 const origins = new WeakMap<object, Provenance>();
 
+/**
+ * A root that is a number, a string or None is no object that could be remembered: it is known again by its value, while
+ * it is among the last few of its kind. Without that, re-saving a file that holds `1.0` would write the int 1.
+ */
+const bareOrigins = new Map<unknown, Provenance>();
+const MAX_BARE_ORIGINS = 16;
+const NEGATIVE_ZERO = Symbol('-0');
+
+function bareKey(root: unknown): unknown {
+  return Object.is(root, -0) ? NEGATIVE_ZERO : root;
+}
+
+function isBare(root: unknown): boolean {
+  return typeof root !== 'object' || root === null;
+}
+
 export function rememberOrigin(root: unknown, origin: Provenance): void {
-  if (typeof root === 'object' && root !== null) origins.set(root, origin);
+  if (!isBare(root)) return void origins.set(root as object, origin);
+  bareOrigins.delete(bareKey(root));
+  bareOrigins.set(bareKey(root), origin);
+  for (const oldest of bareOrigins.keys()) {
+    if (bareOrigins.size <= MAX_BARE_ORIGINS) break;
+    bareOrigins.delete(oldest);
+  }
 }
 
 export function originOf(root: unknown): Provenance | undefined {
-  return typeof root === 'object' && root !== null ? origins.get(root) : undefined;
+  return isBare(root) ? bareOrigins.get(bareKey(root)) : origins.get(root as object);
 }

@@ -4,8 +4,8 @@
  * The whole graph is pickled first, so that a value which cannot be saved is refused before any output exists. Storages
  * then go from where they are (a mapping, memory, a stream) to the sink one after another; memory stays at a few buffers.
  *
- * A loaded value is written back byte for byte, with what its file says of layout and spelling. What cannot be:
- * - a root that is no object (a number, a string, None) has nothing to remember its file by: the newest layout is written;
+ * A loaded value is written back byte for byte, with what its file says of layout and spelling. (A root that is a number,
+ * a string or None is known again by its value, see `provenance.ts`.) What cannot be:
  * - the holes of `torch.serialization.skip_data`, whose records have a checksum of 0 beside others that have one;
  * - legacy streams, whose keys are memory addresses, and the archives of TorchScript, whose code is deflated;
  * - an alignment that the file does not state (PyTorch before 2.7 had 64 only), and the location of a device backend of

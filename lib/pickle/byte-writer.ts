@@ -7,6 +7,9 @@ const FRAME_MIN_BYTES = 4;
 const FRAME_HEADER_BYTES = 9;
 const FRAME_OPCODE = 0x95;
 
+/** What Python's `nan` is. */
+export const USUAL_NAN = 0x7ff8000000000000n;
+
 export class ByteWriter {
   #bytes = Buffer.allocUnsafe(4096);
   #length = 0;
@@ -83,10 +86,13 @@ export class ByteWriter {
     this.#length = this.#bytes.writeBigUInt64LE(BigInt(value), this.#length);
   }
 
-  opF64(op: number, value: number): void {
+  /** A float, big-endian. A NaN has the given bits: which ones a NaN of JavaScript has is the machine's affair. */
+  opF64(op: number, value: number, nanBits = USUAL_NAN): void {
     this.u8(op);
     this.#reserve(8);
-    this.#length = this.#bytes.writeDoubleBE(value, this.#length);
+    this.#length = Number.isNaN(value)
+      ? this.#bytes.writeBigUInt64BE(nanBits, this.#length)
+      : this.#bytes.writeDoubleBE(value, this.#length);
   }
 
   raw(data: Uint8Array): void {

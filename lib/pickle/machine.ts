@@ -2,7 +2,7 @@
  * The state of the pickle machine and the moves it can make; `unpickler.ts` has the loop that decides which.
  *
  *   stack[0..depth)    values; origins[i] says what JavaScript cannot tell of stack[i]: the number of a string object
- *                      (counted from 1), FLOAT for an integral float, else 0.
+ *                      (counted from 1), FLOAT for an integral float, NAN - i for the NaN of bits nans[i], else 0.
  *   marks              stack depths at which MARK stood; `fence` is the topmost, below which nothing may be popped.
  *   memo               what was stored, with its origin.
  *
@@ -10,12 +10,13 @@
  */
 import { CheckpointError } from '../errors';
 import type { Limits } from '../limits';
+import { USUAL_NAN } from './byte-writer';
 import { CanonicalEntry, CanonicalTensor } from './canonical-tensor';
 import { appendItems, persistentIdItems, setItem } from './construct';
 import { clip, decimal, decodeByteString, decodeUtf8, parseInteger, type StringEncoding } from './decode';
 import type { GlobalResolver } from './globals';
 import { Memo } from './memo';
-import { type GlobalNames, markUnmemoized, NoteTaker, noteFloat, noteFloatKey } from './notes';
+import { type GlobalNames, markUnmemoized, NoteTaker, noteFloat, noteFloatKey, noteNan } from './notes';
 import { Op } from './opcodes';
 import { rebuildOnShelf, rebuildPlainTensor } from './rebuild';
 import { fail, type Host, KnownGlobal, type NumberedStorages, StorageClass } from './rules';
@@ -43,6 +44,9 @@ const CANONICAL_OPCODES = 25;
 
 /** Origin of a number that is a Python float although it is integral. */
 export const FLOAT = -1;
+/** Origin of the first unusual NaN; the following ones have the numbers below. */
+const NAN = -2;
+
 export class Machine {
   readonly bytes: Buffer;
   readonly start: number;
@@ -79,6 +83,7 @@ export class Machine {
 
   readonly globalNames: GlobalNames = new Map();
   readonly notes: NoteTaker;
+  readonly #nans: bigint[] = [];
   strings = 0;
   stringBytes = 0;
 
@@ -155,6 +160,19 @@ export class Machine {
   countText(count: number): void {
     this.stringBytes += count;
     if (this.stringBytes > this.limits.maxStringBytes) this.exceed('maxStringBytes', this.limits.maxStringBytes);
+  }
+
+  /** The eight bytes of a float, big-endian. */
+  pushFloat(): void {
+    this.need(8);
+    const value = this.bytes.readDoubleBE(this.pos);
+    let origin = Number.isInteger(value) ? FLOAT : 0;
+    if (Number.isNaN(value)) {
+      const bits = this.bytes.readBigUInt64BE(this.pos);
+      if (bits !== USUAL_NAN) origin = NAN + 1 - this.#nans.push(bits);
+    }
+    this.pos += 8;
+    this.push(value, origin);
   }
 
   pushText(count: number): void {
@@ -284,7 +302,8 @@ export class Machine {
     if (origin === FLOAT) {
       if (isKey) noteFloatKey(container, value as number);
       else noteFloat(container, slot, value as number);
-    } else this.notes.string(container, slot, value as string, origin, isKey);
+    } else if (origin < 0) noteNan(container, slot, this.#nans[NAN - origin] as bigint, isKey);
+    else this.notes.string(container, slot, value as string, origin, isKey);
   }
 
   pushTuple(from: number): void {

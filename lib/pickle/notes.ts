@@ -4,7 +4,8 @@
  * A pickle tells `1.0` from `1`, and knows strings as objects: the second use of the *same* string is written as a
  * reference, an equal but different string is written again. JavaScript numbers and strings have neither memory, so the
  * unpickler notes them beside the container slot that holds the value. A note counts only while the slot still holds the
- * noted value; a new value follows the rules for new values.
+ * noted value; a new value follows the rules for new values. A NaN has 2^52 forms and JavaScript keeps none of them, so a
+ * NaN that is not the usual one (x86 makes a negative one of inf - inf) is noted by its bits.
  *
  * Strings without a note are shared by value, as Python's interned literals are. Hence only those strings of a file need
  * a note that have an equal twin in it: usually none.
@@ -21,10 +22,10 @@ export class StringIdentity {
 }
 
 interface ContainerNotes {
-  /** Dict keys and set members: the float that is integral, or the string of its own. */
-  readonly keys: Map<PyValue, number | StringIdentity>;
-  /** By key, index or attribute: the number that is a float although integral, or the string with its identity. */
-  readonly values: Map<PyValue, number | StringIdentity>;
+  /** Dict keys and set members: the float that is integral, the bits of a NaN, or the string of its own. */
+  readonly keys: Map<PyValue, number | bigint | StringIdentity>;
+  /** By key, index or attribute: the number that is a float although integral, the bits of a NaN, or the string with its identity. */
+  readonly values: Map<PyValue, number | bigint | StringIdentity>;
 }
 
 const notes = new WeakMap<object, ContainerNotes>();
@@ -51,9 +52,11 @@ function notesOf(container: object): ContainerNotes {
 
 /**
  * The strings that globals of protocol 4 were spelled with: string objects like any others, with notes on this Map. A
- * slot is made by `globalNameSlot`.
+ * slot is made by `globalNameSlot`; a root that is a number has its note here too, under `ROOT_SLOT`.
  */
 export type GlobalNames = Map<string, string>;
+
+export const ROOT_SLOT = '';
 
 /** The slot of a global's module (part 0) or name (part 1). */
 export function globalNameSlot(module: string, name: string, part: number): string {
@@ -63,6 +66,18 @@ export function globalNameSlot(module: string, name: string, part: number): stri
 /** Remembers that the integral `value` in this slot is a Python float. */
 export function noteFloat(container: object, slot: PyValue, value: number): void {
   notesOf(container).values.set(slot, value);
+}
+
+/** Remembers the bits of the NaN in this slot, or that is this key. */
+export function noteNan(container: object, slot: PyValue, bits: bigint, isKey: boolean): void {
+  notesOf(container)[isKey ? 'keys' : 'values'].set(slot, bits);
+}
+
+/** The bits of the NaN in this slot, or that is this key, where they are not the usual ones. */
+export function nanBits(container: object, slot: PyValue, isKey: boolean): bigint | undefined {
+  const found = notes.get(container);
+  const note = found && (isKey ? found.keys : found.values).get(slot);
+  return typeof note === 'bigint' ? note : undefined;
 }
 
 export function noteString(container: object, slot: PyValue, identity: StringIdentity): void {
@@ -114,7 +129,10 @@ const setsOfLists = new WeakMap<object, object>();
 export function moveItemNotes(list: readonly PyValue[], set: object): void {
   if (list.length === 0) return;
   setsOfLists.set(list, set);
-  for (const note of notes.get(list)?.values.values() ?? []) if (typeof note === 'number') noteFloatKey(set, note);
+  for (const note of notes.get(list)?.values.values() ?? []) {
+    if (typeof note === 'number') noteFloatKey(set, note);
+    else if (typeof note === 'bigint') noteNan(set, Number.NaN, note, true);
+  }
 }
 
 /** Lets a container that is made from another while a pickle is read have its notes, those to come included. */

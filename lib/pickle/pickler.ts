@@ -25,6 +25,8 @@ import {
   isFloatSlot,
   isUnmemoized,
   keyIdentity,
+  nanBits,
+  ROOT_SLOT,
   StringIdentity,
   stringIdentity,
 } from './notes';
@@ -116,7 +118,7 @@ export class Pickler {
     const { out } = this;
     out.opU8(Op.PROTO, this.target.protocol);
     if (this.target.protocol >= 4) out.startFraming();
-    this.#run([root, undefined, '']);
+    this.#run([root, this.target.globalNames, ROOT_SLOT]);
     out.u8(Op.STOP);
     out.closeFrame();
     return out.bytes();
@@ -214,6 +216,13 @@ export class Pickler {
   float(value: number): void {
     this.out.boundary();
     this.out.opF64(Op.BINFLOAT, value);
+  }
+
+  /** A float that may be a NaN with bits of its own in the slot. */
+  #slotFloat(value: number, container: object | undefined, slot: PyValue, isKey = false): void {
+    this.out.boundary();
+    const bits = container && Number.isNaN(value) ? nanBits(container, slot, isKey) : undefined;
+    this.out.opF64(Op.BINFLOAT, value, bits);
   }
 
   bool(value: boolean): void {
@@ -330,7 +339,7 @@ export class Pickler {
           !Number.isSafeInteger(value) ||
           Object.is(value, -0) ||
           (!isKey && container !== undefined && isFloatSlot(container, slot, value));
-        if (float) this.float(key ?? value);
+        if (float) this.#slotFloat(key ?? value, container, slot, isKey);
         else this.int(value);
         return undefined;
       }
@@ -377,8 +386,8 @@ export class Pickler {
     else if (value instanceof StringIdentity) this.string(value.text, value);
     else if (value instanceof Complex) {
       this.call(value, 'builtins', 'complex', () => {
-        this.float(value.re);
-        this.float(value.im);
+        this.#slotFloat(value.re, value, 0);
+        this.#slotFloat(value.im, value, 1);
         this.tupleOf(2);
       });
     } else if (value instanceof Uint8Array) this.#saveBytes(value);
@@ -436,7 +445,8 @@ export class Pickler {
     );
   }
 
-  #saveBytes(value: Uint8Array): void {
+  /** `noted` has the notes of the two strings that old protocols make bytes from. */
+  #saveBytes(value: Uint8Array, noted = value): void {
     const { out } = this;
     const { protocol } = this.target;
     if (value instanceof ByteArray) {
@@ -447,7 +457,7 @@ export class Pickler {
       return this.call(value, 'builtins', 'bytearray', () => {
         if (value.length === 0) return out.u8(Op.EMPTY_TUPLE);
         // The bytes inside are an object of their own, made for the occasion.
-        this.#saveBytes(new Uint8Array(value));
+        this.#saveBytes(new Uint8Array(value), value);
         this.tupleOf(1);
       });
     }
@@ -463,9 +473,9 @@ export class Pickler {
     this.call(value, '_codecs', 'encode', () => {
       const text = Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('latin1');
       // Python has one string object for each Latin-1 character; before 3.12 a literal was another one.
-      if (text.length === 1) this.string(text, stringIdentity(value, 0, text) ?? text);
+      if (text.length === 1) this.string(text, stringIdentity(noted, 0, text) ?? text);
       else this.freshString(text);
-      this.string('latin1');
+      this.string('latin1', stringIdentity(noted, 1, 'latin1') ?? 'latin1');
       this.tupleOf(2);
     });
   }
@@ -728,13 +738,19 @@ function checkKey(key: PyValue, has: (key: PyValue) => boolean): void {
     typeof key === 'boolean'
       ? Number(key)
       : typeof key === 'bigint'
-        ? Number(key)
+        ? exactNumber(key)
         : key instanceof PyFloat
           ? key.value
           : key instanceof PyInt
-            ? Number(key.value)
+            ? exactNumber(key.value)
             : undefined;
   if (number !== undefined && has(number)) throw refuse(`the keys ${String(key)} and ${number} are one key in Python`);
+}
+
+/** The number that is this integer, if one is: 2^53 + 1 and 10^400 equal none. */
+function exactNumber(value: bigint): number | undefined {
+  const number = Number(value);
+  return Number.isFinite(number) && BigInt(number) === value ? number : undefined;
 }
 
 /** The shortest two's complement of an integer, little-endian. */

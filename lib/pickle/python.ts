@@ -1,7 +1,7 @@
 /** Rules for Python's own types, where the pickle calls them. */
 
 import { type ClassLookup, instantiate } from './classes';
-import { moveItemNotes, shareNotes } from './notes';
+import { moveItemNotes, moveNotes, shareNotes } from './notes';
 import { fail, type GlobalRule } from './rules';
 import {
   ByteArray,
@@ -151,8 +151,26 @@ export const pythonRules: readonly (readonly [global: string, rule: GlobalRule])
   ['builtins.set', { reduce: (args) => withNotes(args, new Set(items(args))) }],
   ['builtins.frozenset', { reduce: (args) => withNotes(args, new FrozenSet(items(args))) }],
   ['builtins.bytes', { reduce: byteValues }],
-  ['builtins.bytearray', { reduce: (args) => new ByteArray(byteValues(args)) }],
-  ['builtins.complex', { reduce: (args) => new Complex(number(args[0] ?? 0), number(args[1] ?? 0)) }],
+  [
+    'builtins.bytearray',
+    {
+      reduce(args) {
+        const made = new ByteArray(byteValues(args));
+        if (args[0] instanceof Uint8Array) shareNotes(args[0], made);
+        return made;
+      },
+    },
+  ],
+  [
+    'builtins.complex',
+    {
+      reduce(args) {
+        const complex = new Complex(number(args[0] ?? 0), number(args[1] ?? 0));
+        if (Number.isNaN(complex.re) || Number.isNaN(complex.im)) moveNotes(args, complex);
+        return complex;
+      },
+    },
+  ],
   ['builtins.list', { reduce: (args) => [...items(args)] }],
   [
     'builtins.dict',
@@ -183,8 +201,8 @@ export const pythonRules: readonly (readonly [global: string, rule: GlobalRule])
         const [text, codec] = args;
         if (typeof text !== 'string') return fail(`_codecs.encode is given a ${typeName(text)}`);
         const bytes = encode(text, codec);
-        // The one string of each Latin-1 character may be used elsewhere.
-        if (text.length === 1) shareNotes(args, bytes);
+        // Both strings may have equal ones elsewhere: the name of the codec, and the one string of each Latin-1 character.
+        shareNotes(args, bytes);
         return bytes;
       },
     },

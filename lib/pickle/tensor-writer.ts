@@ -143,7 +143,7 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
     pickler.tupleOf(4);
   }
 
-  /** `{'conj': True}` or `{'neg': True}`, or both. */
+  /** `{'conj': True}` or `{'neg': True}`; of both, PyTorch's hash map gives the latter first. */
   function bits(tensor: Tensor): void {
     if (limited)
       throw refuse(
@@ -154,8 +154,8 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
     const both = tensor.conj && tensor.neg;
     if (both) out.u8(Op.MARK);
     for (const [name, set] of [
-      ['conj', tensor.conj],
       ['neg', tensor.neg],
+      ['conj', tensor.conj],
     ] as const) {
       if (!set) continue;
       pickler.freshString(name);

@@ -9,7 +9,7 @@ import { NotCanonical } from './canonical-tensor';
 import { build, newObject, reduce } from './construct';
 import { decodeLong, NotUtf8Error, parseDecimal, parseQuoted, parseRawUnicode } from './decode';
 import { FLOAT, Machine, type UnpickleOptions } from './machine';
-import { type GlobalNames, globalNameSlot, markUnmemoized } from './notes';
+import { type GlobalNames, globalNameSlot, markUnmemoized, ROOT_SLOT } from './notes';
 import { HIGHEST_PROTOCOL, Op, WEIGHTS_ONLY_OPS } from './opcodes';
 import { fail } from './rules';
 import { ByteArray, FrozenSet, PyGlobal, type PyValue, Tuple, typeName } from './values';
@@ -110,13 +110,9 @@ function run(m: Machine): Unpickled {
         m.pos += count;
         break;
       }
-      case Op.BINFLOAT: {
-        m.need(8);
-        const value = bytes.readDoubleBE(m.pos);
-        m.pos += 8;
-        m.push(value, Number.isInteger(value) ? FLOAT : 0);
+      case Op.BINFLOAT:
+        m.pushFloat();
         break;
-      }
       case Op.BINUNICODE:
         m.need(4);
         m.pos += 4;
@@ -304,6 +300,8 @@ function run(m: Machine): Unpickled {
         break;
       case Op.STOP: {
         const value = m.pop();
+        const origin = m.origins[m.depth] as number;
+        if (origin < 0) m.note(m.globalNames, ROOT_SLOT, value, origin);
         m.notes.finish();
         return { value, byteEnd: m.pos, protocol: m.protocol, globalNames: m.globalNames };
       }

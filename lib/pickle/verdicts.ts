@@ -189,6 +189,9 @@ const HARMLESS_TYPES: ReadonlySet<string> = new Set([
   'EllipsisType',
 ]);
 
+/** Of `io`, what opens nothing: an image kept as bytes in a checkpoint is one. */
+const MEMORY_FILES: ReadonlySet<string> = new Set(['BytesIO', 'StringIO']);
+
 /** A dotted name can climb out of a harmless module: `torch.serialization.os.system`. */
 const DANGEROUS_PARTS: ReadonlySet<string> = new Set([
   'os',
@@ -295,6 +298,7 @@ export function verdictOf(global: string): Verdict {
   if (module === 'builtins')
     return DANGEROUS_BUILTINS.has(name) ? 'dangerous' : SAFE_BUILTINS.has(name) ? 'safe' : 'unknown';
   if (module === 'types') return HARMLESS_TYPES.has(name) ? 'safe' : 'dangerous';
+  if ((module === 'io' || module === '_io') && MEMORY_FILES.has(name)) return 'safe';
   if (inDangerousModule(parts)) return 'dangerous';
   if (SAFE_MODULES.has(module) || SAFE_PREFIXES.some((prefix) => global.startsWith(prefix))) return 'safe';
   return 'unknown';
