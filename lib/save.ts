@@ -32,9 +32,9 @@ import type { Storage } from './tensor/storage';
 /** Options of `save`, `saveSync` and `toBytes`. */
 export interface SaveOptions {
   /**
-   * 'legacy' is the stream of PyTorch 1.5 and older, which every version still reads; only not with the dtypes that have
-   * no typed storage (uint16, float8, ...), bare untyped storages and nested tensors, which PyTorch writes but cannot
-   * read. Default 'zip'.
+   * 'legacy' is the stream of PyTorch 1.5 and older, which every version still reads. Refused in it are the dtypes that
+   * have no typed storage (uint16, float8, ...), bare untyped storages and nested tensors: PyTorch itself writes them there
+   * but cannot read them. Default 'zip'.
    */
   format?: 'zip' | 'legacy';
   /** Default: that of the file the value was loaded from, else 2, as torch.save. */

@@ -1,6 +1,6 @@
 // Promise: a loaded value is pickled again byte for byte, also where JavaScript's values do not hold all that Python's did.
 import { describe, expect, test } from 'vitest';
-import { DType, load, open, type PyValue, Tensor, toBytes } from '../lib/index';
+import { DType, load, open, PyGlobal, type PyValue, Tensor, toBytes } from '../lib/index';
 import { bytesOf, py, zipCheckpoint } from './container-samples';
 
 const { text, int, global, pickle } = py;
@@ -116,4 +116,17 @@ test('of a tensor with both flags neg comes first, as from PyTorch', async () =>
   const data = await pickled(await toBytes(tensor));
   expect(data.indexOf('neg')).toBeGreaterThan(0);
   expect(data.indexOf('conj')).toBeGreaterThan(data.indexOf('neg'));
+});
+
+describe('what Python 2 called the exceptions', () => {
+  // Regression: those it did not have were written as if it had, and no Python could load them.
+  test.each([
+    ['FileNotFoundError', 'cexceptions\nOSError\n'],
+    ['ModuleNotFoundError', 'cexceptions\nImportError\n'],
+    ['ValueError', 'cexceptions\nValueError\n'],
+    ['RecursionError', 'c__builtin__\nRecursionError\n'],
+  ])('%s', async (name, written) => {
+    const data = await pickled(await toBytes([new PyGlobal('builtins', name)]));
+    expect(data.toString('latin1')).toContain(written);
+  });
 });

@@ -13,6 +13,7 @@ import {
   DType,
   FrozenSet,
   load,
+  NestedTensor,
   OrderedDict,
   Parameter,
   PyGlobal,
@@ -209,6 +210,18 @@ describe('refusals', () => {
     const b = Object.assign(a.view(2), { dtype: DType.int32 });
     const text = 'Cannot save multiple tensors or storages that view the same data as different types';
     for (const format of ['zip', 'legacy'] as const) await expect(toBytes({ a, b }, { format })).rejects.toThrow(text);
+  });
+  // Regression: such files were written, and no PyTorch could open them.
+  test('what PyTorch cannot read from a legacy stream', async () => {
+    const scalar = Tensor.from(BigInt64Array.of(1n));
+    const buffer = f32(1, 2);
+    const nested = new NestedTensor({ buffer, sizes: scalar, strides: scalar, storageOffsets: scalar });
+    for (const x of [Tensor.from([1], { dtype: DType.uint16 }), nested]) {
+      await expect(toBytes({ x }, { format: 'legacy' })).rejects.toThrow(
+        /value at "x": PyTorch cannot read.*save as zip/,
+      );
+      await expect(toBytes({ x })).resolves.toBeInstanceOf(Uint8Array);
+    }
   });
   test('what the layout of 1.13 has no form for', async () => {
     await expect(toBytes({ x: Tensor.from([1], { dtype: DType.uint16 }) }, { torchVersion: '1.13' })).rejects.toThrow(

@@ -91,10 +91,25 @@ export function python3Name(module: string, name: string): string {
 export function python2Parts(module: string, name: string): readonly [module: string, name: string] {
   const mapped = REVERSE_NAMES.get(`${module}.${name}`);
   if (mapped) return mapped;
-  if (module === 'builtins' && /(?:Error|Exception|Warning|Exit|Interrupt|StopIteration)$/.test(name))
-    return ['exceptions', name];
+  if (module === 'builtins' && /(?:Error|Exception|Warning|Exit|Interrupt|StopIteration)$/.test(name)) {
+    const known = NEW_EXCEPTIONS.get(name);
+    if (known !== null) return ['exceptions', known ?? name];
+  }
   return [REVERSE_MODULES.get(module) ?? module, name];
 }
+
+/** Exceptions that Python 2 did not have: the one it knew instead, or null where there was none and the name is kept. */
+const NEW_EXCEPTIONS: ReadonlyMap<string, string | null> = new Map([
+  ...[
+    ...['BrokenPipeError', 'ChildProcessError', 'ConnectionAbortedError', 'ConnectionError'],
+    ...['ConnectionRefusedError', 'ConnectionResetError', 'FileExistsError', 'FileNotFoundError', 'InterruptedError'],
+    ...['IsADirectoryError', 'NotADirectoryError', 'PermissionError', 'ProcessLookupError', 'TimeoutError'],
+  ].map((name) => [name, 'OSError'] as const),
+  ['ModuleNotFoundError', 'ImportError'] as const,
+  ...['BlockingIOError', 'EncodingWarning', 'PythonFinalizationError', 'RecursionError', 'ResourceWarning'].map(
+    (name) => [name, null] as const,
+  ),
+]);
 
 // Only names that Python maps both ways: `int` is written as `long`, `range` as `xrange`.
 const REVERSE_NAMES = new Map<string, readonly [string, string]>([

@@ -40,6 +40,10 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
   const written = new Map<Storage, Written>();
 
   function persistentId(storage: Storage, dtype: DType, untyped: boolean): void {
+    if (untyped && target.legacy)
+      throw refuse(
+        'PyTorch cannot read an untyped storage from the legacy stream, nor a tensor of a dtype that needs one; save as zip',
+      );
     const name = untyped ? 'UntypedStorage' : (dtype.storageClass as string);
     const type = untyped ? DType.uint8 : dtype;
     const numel = untyped ? storage.nbytes : dtype.numelIn(storage.nbytes) / dtype.elementsPerByte;
@@ -224,6 +228,7 @@ export function makeTensorWriter(pickler: Pickler): TensorWriter {
 
   function* nestedArgs(tensor: NestedTensor): Steps {
     if (limited) throw refuse('a nested tensor cannot be written in the layout of PyTorch 1.13');
+    if (target.legacy) throw refuse('PyTorch cannot read a nested tensor from the legacy stream; save as zip');
     const { buffer, sizes, strides, storageOffsets } = tensor.components;
     yield [Tuple.from<object>([buffer, sizes, strides, storageOffsets]), undefined, ''];
   }
