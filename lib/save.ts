@@ -25,9 +25,17 @@ import { Pickler, type PickleTarget } from './pickle/pickler';
 import { originOf, type TorchVersion } from './provenance';
 import { FileSink, SyncFileSink } from './sink/file-sink';
 import type { RecordSink, SinkCounts, SinkRecord } from './sink/record-sink';
-import { type ByteOutput, handleOutput, memoryOutput, nodeOutput, StreamSink, webOutput } from './sink/stream-sink';
+import {
+  type ByteOutput,
+  demandOtherFile,
+  handleOutput,
+  memoryOutput,
+  nodeOutput,
+  StreamSink,
+  webOutput,
+} from './sink/stream-sink';
 import type { OnProgress } from './source/progress';
-import type { Storage } from './tensor/storage';
+import type { Storage, StorageBytes } from './tensor/storage';
 
 /** Options of `save`, `saveSync` and `toBytes`. */
 export interface SaveOptions {
@@ -79,6 +87,8 @@ interface Plan {
   readonly totalBytes: number;
   readonly crc32: boolean;
   readonly report: Omit<SaveReport, keyof SinkCounts>;
+  /** Where the bytes of the storages come from. */
+  readonly sources: readonly StorageBytes[];
   steps(): Generator<readonly SinkRecord[], void, readonly Checksum[]>;
 }
 
@@ -111,6 +121,7 @@ export async function save(value: unknown, target: SaveTarget, options: SaveOpti
       }),
     );
   }
+  if (isHandle(target)) await demandOtherFile(target, plan.sources);
   const output = outputOf(target as Exclude<SaveTarget, string | URL>, options.fsync ?? false);
   return drive(
     plan,
@@ -187,7 +198,13 @@ async function drive(plan: Plan, sink: RecordSink & { abort(error?: unknown): Pr
 }
 
 function pathOf(target: unknown): string | undefined {
-  if (typeof target === 'string') return target.startsWith('file:') ? fileURLToPath(target) : target;
+  if (typeof target === 'string') {
+    if (target.startsWith('file:')) return fileURLToPath(target);
+    // As `load` takes them for URLs, they are no paths here.
+    const remote = /^(https?|s3):\/\//i.exec(target);
+    if (remote) throw new TypeError(`cannot save to a ${remote[1]}: URL; save to a file or stream`);
+    return target;
+  }
   if (!(target instanceof URL)) return undefined;
   if (target.protocol !== 'file:')
     throw new TypeError(`cannot save to a ${target.protocol} URL; save to a file or stream`);
@@ -197,10 +214,14 @@ function pathOf(target: unknown): string | undefined {
 function outputOf(target: FileHandle | Writable | WritableStream<Uint8Array>, fsync: boolean): ByteOutput {
   if (target instanceof Writable) return nodeOutput(target);
   if (has(target, 'getWriter')) return webOutput(target as WritableStream<Uint8Array>);
-  if (has(target, 'fd') && has(target, 'datasync')) return handleOutput(target as FileHandle, fsync);
+  if (isHandle(target)) return handleOutput(target, fsync);
   // A stream of another stream library still has the two methods that are used.
   if (has(target, 'write') && has(target, 'end')) return nodeOutput(target as unknown as Writable);
   throw new TypeError('save needs a path, URL, FileHandle, Writable or WritableStream');
+}
+
+function isHandle(target: unknown): target is FileHandle {
+  return has(target, 'fd') && has(target, 'datasync');
 }
 
 function has(target: unknown, name: string): boolean {
@@ -278,9 +299,11 @@ function planSave(value: unknown, options: SaveOptions, path: string | undefined
     storageBytes: all.reduce((sum, { storage }) => sum + storage.nbytes, 0),
     sparedBytes: compaction?.sparedBytes ?? 0,
   };
-  return settings.format === 'legacy'
-    ? legacyPlan(pickle, all, target, report)
-    : zipPlan(pickle, all, settings, archiveNameOf(options, path, settings.target.torchVersion), report);
+  const plan =
+    settings.format === 'legacy'
+      ? legacyPlan(pickle, all, target, report)
+      : zipPlan(pickle, all, settings, archiveNameOf(options, path, settings.target.torchVersion), report);
+  return { ...plan, sources: all.map(({ storage }) => storage.source) };
 }
 
 const stay: Relocate = (tensor) => tensor;
@@ -291,7 +314,7 @@ function zipPlan(
   settings: Settings,
   archiveName: string,
   report: Omit<Plan['report'], 'bytes'>,
-): Plan {
+): Omit<Plan, 'sources'> {
   const { torchVersion } = settings.target;
   const options: ZipLayoutOptions = {
     archiveName,
@@ -339,6 +362,7 @@ function text(name: string, content: string): ZipRecord {
 /** The stem of the path, as PyTorch takes it: after the last slash of either kind, up to the last dot. */
 function archiveNameOf(options: SaveOptions, path: string | undefined, torchVersion: TorchVersion): string {
   if (options.recordPrefix !== undefined) {
+    if (typeof options.recordPrefix !== 'string') throw new TypeError('recordPrefix is no string');
     if (Buffer.byteLength(options.recordPrefix) > MAX_PREFIX_BYTES)
       throw new RangeError(`recordPrefix has more than ${MAX_PREFIX_BYTES} bytes`);
     if (options.recordPrefix === '' || options.recordPrefix.includes('/') || options.recordPrefix.includes('\0'))
@@ -363,7 +387,7 @@ function legacyPlan(
   storages: readonly NumberedStorage[],
   target: PickleTarget,
   report: Omit<Plan['report'], 'bytes'>,
-): Plan {
+): Omit<Plan, 'sources'> {
   const plain = (value: unknown): Uint8Array => new Pickler(target).dump(value);
   const byKey = new Map(storages.map((entry) => [entry.key, entry]));
   const keys = sortedKeys([...byKey.keys()]);

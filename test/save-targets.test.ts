@@ -51,7 +51,9 @@ describe('every target gets the same bytes', () => {
     expect(readFileSync(path).equals(whole)).toBe(true);
     await save(sample(), pathToFileURL(path).href, { recordPrefix: 'model' });
     expect(readFileSync(path).equals(whole)).toBe(true);
-    await expect(save(sample(), new URL('https://example.com/x.pt'))).rejects.toThrow(TypeError);
+    // Regression: as a string such a URL was taken for the name of a file.
+    for (const url of ['https://example.com/x.pt', 's3://bucket/x.pt'])
+      for (const target of [url, new URL(url)]) await expect(save(sample(), target)).rejects.toThrow(TypeError);
   });
   test('synchronously', () => {
     saveSync(sample(), path, { recordPrefix: 'model' });
@@ -181,6 +183,23 @@ describe('a target that fails', () => {
     locked.getWriter();
     await expect(save(sample(), locked)).rejects.toThrow(TypeError);
   });
+  // Regression: the file was written over while the values were read from it, and no error told so.
+  test.each(['mmap', 'read'] as const)(
+    'a FileHandle on the very file that the values come from, io: %s',
+    async (io) => {
+      await save(sample(), path);
+      const before = readFileSync(path);
+      const loaded = await load<Map<string, Tensor>>(path, { io });
+      await using handle = await openFile(path, 'r+');
+      await expect(save(loaded, handle)).rejects.toMatchObject({
+        code: 'WRITE_FAILED',
+        hint: expect.stringContaining('path'),
+      });
+      expect(readFileSync(path).equals(before)).toBe(true);
+      await save(sample(), handle);
+      expect(await load(path)).toHaveProperty('size', 24);
+    },
+  );
   test('a FileHandle that is closed or read-only', async () => {
     await writeFile(path, 'x');
     const handle = await openFile(path, 'r');

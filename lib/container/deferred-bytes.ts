@@ -4,7 +4,7 @@
  * A legacy stream names its storages in the object's pickle, and says where they are behind it; PyTorch too places a
  * storage before its data is there (format.md 3.1). A mapLocation function that looks at bytes gets a clear error.
  */
-import type { Span } from '../binding';
+import type { NativeFile, Span } from '../binding';
 import { CheckpointError } from '../errors';
 import type { StorageBytes } from '../tensor/storage';
 
@@ -35,6 +35,10 @@ export class DeferredBytes implements StorageBytes {
 
   span(): Span {
     return this.#demand().span();
+  }
+
+  file(): NativeFile | undefined {
+    return this.#demand().file?.();
   }
 
   async read(target: Uint8Array, byteOffset: number): Promise<number> {

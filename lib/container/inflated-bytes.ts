@@ -6,7 +6,7 @@
  */
 import { promisify } from 'node:util';
 import { inflateRaw, inflateRawSync } from 'node:zlib';
-import type { Span } from '../binding';
+import type { NativeFile, Span } from '../binding';
 import { CheckpointError } from '../errors';
 import type { Limits } from '../limits';
 import { MemoryBytes, type StorageBytes } from '../tensor/storage';
@@ -107,6 +107,10 @@ export class InflatedBytes implements StorageBytes {
 
   span(): Span {
     return this.bytes();
+  }
+
+  file(): NativeFile | undefined {
+    return this.#inflated ? undefined : this.#stored.file?.();
   }
 
   async read(target: Uint8Array, byteOffset: number): Promise<number> {

@@ -1,7 +1,7 @@
 /** Output that is only a place to write bytes in order: streams, file handles, memory. Nothing here is atomic. */
 import type { FileHandle } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
-import { native } from '../binding';
+import { type NativeFile, native } from '../binding';
 import type { Checksum } from '../container/zip-writer';
 import { CheckpointError } from '../errors';
 import type { OnProgress } from '../source/progress';
@@ -193,6 +193,27 @@ export function webOutput(stream: WritableStream<Uint8Array>): ByteOutput {
       writer.abort(error).catch(() => undefined);
     },
   };
+}
+
+/**
+ * Refuses a handle on a file that is still to be read: unlike a path it is not replaced, and the values would be lost
+ * while they are written over.
+ */
+export async function demandOtherFile(handle: FileHandle, sources: Iterable<StorageBytes>): Promise<void> {
+  const files = new Set<NativeFile>();
+  for (const source of sources) {
+    const file = source.file?.();
+    if (file) files.add(file);
+  }
+  if (files.size === 0) return;
+  const { dev, ino } = await handle.stat({ bigint: true });
+  for (const file of files) {
+    const { device, inode } = native({}, (addon) => addon.fileInfo(file));
+    if (device === dev && inode === ino)
+      throw new CheckpointError('WRITE_FAILED', 'the handle is on the file that the values are read from', {
+        hint: 'save to its path, which is replaced as a whole',
+      });
+  }
 }
 
 /** Writes at the handle's own position and leaves it open: it is the caller's. */

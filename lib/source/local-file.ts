@@ -250,6 +250,10 @@ export class MappedBytes implements StorageBytes, Range {
     return this.#copy() ?? [this.#file.file, this.byteOffset, this.byteLength];
   }
 
+  file(): NativeFile | undefined {
+    return this.#copy() ? undefined : this.#file.file;
+  }
+
   async read(target: Uint8Array, byteOffset: number): Promise<number> {
     const file = this.#file;
     if (file.closed) throw closedError(file.name);

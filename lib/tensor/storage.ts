@@ -3,7 +3,7 @@
  *
  * A storage knows where its bytes come from only through `StorageBytes`; the implementations stand in `source/`.
  */
-import { native, type Span } from '../binding';
+import { type NativeFile, native, type Span } from '../binding';
 import type { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 
@@ -25,6 +25,8 @@ export interface StorageBytes {
   slice(byteOffset: number, byteLength: number): StorageBytes;
   /** True where `bytes` and `span` do not work: the bytes are on a server, or still to come from a stream. */
   readonly asyncOnly?: boolean;
+  /** The open file that the bytes are still read from; absent where they are in memory or come from elsewhere. */
+  file?(): NativeFile | undefined;
   /** All bytes in order, where they come from a stream; it proves their number. */
   open?(): AsyncIterable<Uint8Array>;
 }
@@ -182,6 +184,9 @@ export class SwappedBytes implements StorageBytes {
   }
   span(): Span {
     return this.bytes();
+  }
+  file(): NativeFile | undefined {
+    return this.#swapped ? undefined : this.#source.file?.();
   }
   read(target: Uint8Array, byteOffset: number): Promise<number> {
     const part = this.bytes().subarray(byteOffset, byteOffset + target.byteLength);
