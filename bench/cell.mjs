@@ -1,46 +1,62 @@
 /** One cell in a process of its own: runs one contender of one task once and prints what it measured. */
-import { readFileSync } from 'node:fs';
 import { PerformanceObserver } from 'node:perf_hooks';
+import { counters, memoryOf, resetPeak } from './proc.mjs';
 
-const [, , taskName, size, contender, dir] = process.argv;
-const task = (await import(`./tasks/${taskName}.mjs`)).default;
 const MAJOR_GC = 4;
 let majorGcs = 0;
-new PerformanceObserver((list) => {
-  for (const entry of list.getEntries()) if (entry.detail?.kind === MAJOR_GC) majorGcs++;
-}).observe({ entryTypes: ['gc'] });
+const observer = new PerformanceObserver((list) => count(list.getEntries()));
+observer.observe({ entryTypes: ['gc'] });
+function count(entries) {
+  for (const { detail } of entries) if (detail?.kind === MAJOR_GC) majorGcs++;
+}
 
-const cell = await task.contenders[contender].run({ dir, size, timed });
-await new Promise((resolve) => setTimeout(resolve, 20));
-console.log(JSON.stringify(contender.startsWith('ours') ? { majorGcs, ...cell } : cell));
+const [, , taskName, size, contenderName, dir] = process.argv;
+const { default: task } = await import(`./tasks/${taskName}.mjs`);
+const contender = task.contenders[contenderName];
+const cell = await contender.run({ dir, size, timed, repeated });
+console.log(JSON.stringify(cell));
 
-/** Times `work`; the page faults are those of the whole process meanwhile. */
+/**
+ * Times `work`. What it returns is `bytes` or `items` (what it went through, for the rate) and its proof of having done
+ * so. Memory and collections are those of this process, so that they are left out where another program does the work.
+ */
 async function timed(work) {
   globalThis.gc?.();
+  await collected();
   majorGcs = 0;
-  const faults = faultsNow();
+  resetPeak();
+  const { anonKiB: startAnonKiB } = memoryOf();
+  const before = counters();
   const start = performance.now();
-  const bytes = await work();
+  const { bytes, items, ...proof } = await work();
   const ms = performance.now() - start;
-  const after = faultsNow();
-  return {
-    ms,
-    bytes,
-    minorFaults: after.minor - faults.minor,
-    majorFaults: after.major - faults.major,
-    anonKiB: anonymousKiB(),
-  };
+  const after = counters();
+  const memory = memoryOf();
+  await collected();
+  const ofThisProcess = contender.outside ? {} : { majorGcs, startAnonKiB, ...memory };
+  return { ms, bytes, items, proof, ...ofThisProcess, ...difference(before, after) };
 }
 
-function faultsNow() {
-  const { minorPageFault, majorPageFault } = process.resourceUsage();
-  return { minor: minorPageFault, major: majorPageFault };
+/** The median of many calls of `work` in this process, after warming up: for what takes less than a few milliseconds. */
+async function repeated(work) {
+  const { Bench } = await import('tinybench');
+  const { bytes, items, ...proof } = await work();
+  const bench = new Bench({ time: 400, warmupTime: 100, throws: true });
+  bench.add('work', work);
+  const cell = await timed(async () => {
+    await bench.run();
+    return { bytes, items, ...proof };
+  });
+  const { p50, samplesCount } = bench.tasks[0].result.latency;
+  return { ...cell, ms: p50, calls: samplesCount };
 }
 
-function anonymousKiB() {
-  try {
-    return Number(/RssAnon:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? 0);
-  } catch {
-    return 0;
-  }
+/** Entries about collections come with the event loop. */
+async function collected() {
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  count(observer.takeRecords());
+}
+
+function difference(before, after) {
+  return Object.fromEntries(Object.entries(after).map(([name, value]) => [name, value - before[name]]));
 }

@@ -1,45 +1,25 @@
-import { inputPath, makeInput } from '../inputs.mjs';
-import { runPython } from '../python.mjs';
+import { describe } from '../inputs.mjs';
+import { jszip, ours, pickleparser, prepareAll, safetensors, torch, yauzlRecords } from '../openers.mjs';
 
-const TORCH = `
-import json, sys, time, torch
-path, weights_only, mmap = sys.argv[1], sys.argv[2] == '1', sys.argv[3] == '1'
-t = time.perf_counter()
-state = torch.load(path, weights_only=weights_only, mmap=mmap)
-facts = [(k, v.dtype, tuple(v.shape)) for k, v in state.items()]
-print(json.dumps({'ms': (time.perf_counter() - t) * 1000, 'tensors': len(facts)}))
-`;
-const torch = (weightsOnly, mmap) => ({
-  needs: 'torch',
-  run: ({ dir, size }) => runPython(TORCH, [inputPath(dir, size), weightsOnly ? '1' : '0', mmap ? '1' : '0']),
-});
-const ours = (options) => ({
-  async run({ dir, size, timed }) {
-    const { open } = await import('../../dist/index.mjs');
-    // One small file first, so that loading the package and compiling its code are not counted, as imports are not in Python.
-    await open(await makeInput(dir, '1MiB'));
-    return timed(async () => {
-      const checkpoint = await open(inputPath(dir, size), options);
-      let tensors = 0;
-      for (const [path, { dtype, shape }] of checkpoint.tensors()) if (path && dtype && shape) tensors++;
-      if (tensors === 0) throw new Error('no tensors');
-    });
-  },
-});
+const use = ({ root, info }) => ({ tensors: root.size, records: info.records.length });
+const COUNT = '{"tensors": len(state)}';
 
 export default {
-  about: 'open a checkpoint and list its tensors: path, dtype, shape',
-  sizes: ['4GiB', '100k', '1GiB'],
+  about: 'open a checkpoint: its headers and its object graph',
+  sizes: ['4GiB', '100k'],
   smoke: '1MiB',
-  async prepare(dir, size) {
-    await makeInput(dir, '1MiB');
-    await makeInput(dir, size);
-  },
+  prepare: prepareAll,
+  expected: (_dir, size) => ({ tensors: describe(size).tensors }),
   contenders: {
-    ours: ours({}),
-    'ours-read': ours({ io: 'read' }),
-    'torch-mmap-weights-only': torch(true, true),
-    'torch-weights-only': torch(true, false),
-    'torch-pickle': torch(false, false),
+    ours: ours(use),
+    'ours-read': ours(use, { options: { io: 'read' } }),
+    'torch-mmap-weights-only': torch(COUNT, { mmap: true }),
+    'torch-mmap': torch(COUNT, { mmap: true, weightsOnly: false }),
+    'torch-weights-only': torch(COUNT),
+    torch: torch(COUNT, { weightsOnly: false }),
+    safetensors: safetensors('{"tensors": len(file.keys())}'),
+    'yauzl-container-alone': yauzlRecords,
+    'jszip-container-alone': jszip(({ files }) => ({ records: Object.keys(files).length })),
+    'pickleparser-pickle-alone': pickleparser,
   },
 };

@@ -1,0 +1,108 @@
+/** Contenders that open a checkpoint: PyTorch's ways, ours, and readers of the container or of the pickle alone. */
+import { readFile } from 'node:fs/promises';
+import yauzl from 'yauzl';
+import { inputPath, makeInput, makePickle, makeSafetensors } from './inputs.mjs';
+import { readerPath } from './needs.mjs';
+import { inPython } from './python.mjs';
+
+const SMALL = '1MiB';
+
+/** Inputs of all of these contenders. */
+export async function prepareAll(dir, size) {
+  await makeInput(dir, SMALL);
+  return [await makeInput(dir, size), await makeSafetensors(dir, size), await makePickle(dir, size)];
+}
+
+/** `use` gets the open checkpoint, and gives what `timed` wants. */
+export function ours(use, { options = {}, ...others } = {}) {
+  return {
+    ...others,
+    async run({ dir, size, timed }) {
+      const { open } = await import('../dist/index.mjs');
+      // A small file first, so that compiling is not counted, as imports are not in Python.
+      const small = await open(inputPath(dir, SMALL), options);
+      await use(small, SMALL);
+      small.close();
+      return timed(async () => use(await open(inputPath(dir, size), options), size));
+    },
+  };
+}
+
+/** `use` is Python: an expression over `state` that gives a dict. */
+export function torch(use, { mmap = false, weightsOnly = true } = {}) {
+  const script = `
+import sys, torch
+from cell import timed
+def work():
+    state = torch.load(sys.argv[1], weights_only=${weightsOnly ? 'True' : 'False'}, mmap=${mmap ? 'True' : 'False'})
+    return ${use}
+torch.load(sys.argv[2], weights_only=True)
+timed(work)
+`;
+  return inPython(script, ({ dir, size }) => [inputPath(dir, size), inputPath(dir, SMALL)]);
+}
+
+/** `use` is an expression over `file`, a safe_open. */
+export function safetensors(use) {
+  const script = `
+import sys, torch
+from safetensors import safe_open
+from cell import timed
+def work():
+    with safe_open(sys.argv[1], framework="pt") as file:
+        return ${use}
+timed(work)
+`;
+  return inPython(script, ({ dir, size }) => [inputPath(dir, size, { extension: 'safetensors' })], {
+    needs: ['torch', 'safetensors'],
+  });
+}
+
+/** The container alone. `use` gets the zip, the size, and gives what `timed` wants. */
+export function jszip(use) {
+  return {
+    needs: ['npm:jszip'],
+    cannot: (size) => (/GiB|x16MiB/.test(size) ? 'readFile and one Buffer end at 2 GiB' : undefined),
+    async run({ dir, size, timed }) {
+      const { default: JsZip } = await import(readerPath(dir, 'jszip'));
+      return timed(async () => use(await JsZip.loadAsync(await readFile(inputPath(dir, size))), size));
+    },
+  };
+}
+
+/** The directory of the container alone. */
+export const yauzlRecords = {
+  run: ({ dir, size, timed }) =>
+    timed(async () => {
+      const zip = await yauzl.openPromise(inputPath(dir, size), { lazyEntries: true });
+      let records = 0;
+      for await (const { fileName } of zip.eachEntry()) if (fileName) records++;
+      return { records };
+    }),
+};
+
+/** The pickle alone, from a file that holds nothing else; tensors become what the stand-ins give. */
+export const pickleparser = {
+  needs: ['npm:pickleparser'],
+  run: ({ dir, size, timed }) =>
+    timed(async () => {
+      const parse = await pickleParser(dir);
+      return { tensors: parse(await readFile(inputPath(dir, size, { extension: 'pkl' }))).size };
+    }),
+};
+
+/** Parses a pickle of tensors to a Map. */
+export async function pickleParser(dir) {
+  const {
+    default: { NameRegistry, Parser },
+  } = await import(readerPath(dir, 'pickleparser'));
+  class Unknown {}
+  const nameResolver = new NameRegistry()
+    .register('collections', 'OrderedDict', Map)
+    .register('torch._utils', '_rebuild_tensor_v2', function rebuild(storage, offset, shape, stride) {
+      return { storage, offset, shape, stride };
+    });
+  nameResolver.onMissingName = () => Unknown;
+  const persistentResolver = { resolve: (id) => id };
+  return (bytes) => new Parser({ nameResolver, persistentResolver, unpicklingTypeOfDictionary: 'Map' }).parse(bytes);
+}
