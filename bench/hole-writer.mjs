@@ -2,7 +2,7 @@
 import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { Writable } from 'node:stream';
 
-const ZEROS = Buffer.alloc(1 << 20);
+const ZEROS = Buffer.alloc(16 << 20);
 /** Runs of zeros are looked for in pieces of this many bytes; what is shorter is written. */
 const PIECE = 1 << 16;
 
@@ -16,13 +16,17 @@ export class HoleWriter extends Writable {
   }
 
   _write(chunk, _encoding, done) {
+    if (!isZero(chunk)) this.#writePieces(chunk);
+    this.#length += chunk.length;
+    done();
+  }
+
+  #writePieces(chunk) {
     for (let at = 0; at < chunk.length; at += PIECE) {
       const piece = chunk.subarray(at, at + PIECE);
       if (!piece.equals(ZEROS.subarray(0, piece.length)))
         writeSync(this.#fd, piece, 0, piece.length, this.#length + at);
     }
-    this.#length += chunk.length;
-    done();
   }
 
   _final(done) {
@@ -30,4 +34,8 @@ export class HoleWriter extends Writable {
     closeSync(this.#fd);
     done();
   }
+}
+
+function isZero(bytes) {
+  return bytes.length <= ZEROS.length && ZEROS.compare(bytes, 0, bytes.length, 0, bytes.length) === 0;
 }

@@ -71,8 +71,51 @@ export async function makeEdited(dir, size) {
   const [, last] = [...checkpoint.tensors()].at(-1);
   const values = last.asTypedArray();
   values[values.length - 1] += 1;
-  await save(checkpoint.root, path, { fsync: false });
+  // Records are named after the file: here after that of the other, so that nothing else differs.
+  await save(checkpoint.root, path, { fsync: false, recordPrefix: `${size}-float32` });
   checkpoint.close();
+  return path;
+}
+
+/** A training checkpoint: one half of the bytes is the model, the other what its optimizer remembers. */
+export async function makeTraining(dir, size) {
+  const path = inputPath(dir, size, { kind: 'training' });
+  if (existsSync(path)) return path;
+  const { OrderedDict, save } = await ours();
+  const model = new OrderedDict();
+  const remembered = new Map();
+  const parameters = [];
+  for (const [name, tensor] of await stateOf(size, 'float32')) {
+    if (model.size === remembered.size) {
+      parameters.push(model.size);
+      model.set(name, tensor);
+    } else
+      remembered.set(
+        remembered.size,
+        new Map([
+          ['step', 300],
+          ['exp_avg', tensor],
+        ]),
+      );
+  }
+  const optimizer = new Map([
+    ['state', remembered],
+    [
+      'param_groups',
+      [
+        new Map([
+          ['lr', 0.001],
+          ['params', parameters],
+        ]),
+      ],
+    ],
+  ]);
+  const checkpoint = new Map([
+    ['epoch', 3],
+    ['model_state_dict', model],
+    ['optimizer_state_dict', optimizer],
+  ]);
+  await save(checkpoint, path, { fsync: false });
   return path;
 }
 
