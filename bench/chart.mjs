@@ -1,35 +1,105 @@
-/** One bar chart of a run as SVG: for each task and size, each contender's time against ours. */
+/**
+ * One chart of a run as SVG: for each task and size, what every contender took, as a bar on a logarithmic scale whose
+ * middle line is ours. A bar to the right is so many times slower than ours, a bar to the left so many times faster.
+ */
+import { isOurs } from './guard.mjs';
+import { milliseconds } from './report.mjs';
 
-const WIDTH = 860;
-const LABEL = 250;
-const BAR = 18;
-const escapeXml = (text) => text.replace(/[&<>]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[c]);
+const WIDTH = 920;
+const NAME_END = 214;
+const PLOT = { left: 226, right: 700 };
+const FACTS_LEFT = 712;
+const ROW = 19;
+const HEAD = 84;
+const MAX_FACTOR = 1000;
+const GRID = [0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000];
+const COLORS = {
+  ours: '#1d4ed8',
+  variant: '#7aa2f7',
+  other: '#9aa5b1',
+  ink: '#1f2937',
+  faint: '#6b7280',
+  line: '#e5e7eb',
+};
 
-export function chart(results, machine) {
-  const groups = new Map();
-  for (const row of results) {
-    const key = `${row.task} ${row.size}${row.cold ? ' (cold)' : ''}`;
-    if (!groups.has(key)) groups.set(key, []);
-    groups.get(key).push(row);
-  }
-  const parts = [];
-  let y = 46;
-  for (const [title, rows] of groups) {
-    parts.push(`<text x="8" y="${y + 13}" font-weight="bold">${escapeXml(title)}</text>`);
-    y += 22;
-    const longest = Math.max(...rows.map(({ medianMs }) => Math.log10(1 + medianMs)));
-    for (const { contender, medianMs, ratio } of rows) {
-      const width = Math.max(2, (Math.log10(1 + medianMs) / longest) * (WIDTH - LABEL - 170));
-      const fill = contender.startsWith('ours') ? '#2b6cb0' : '#a0aec0';
-      parts.push(`<text x="${LABEL - 8}" y="${y + 13}" text-anchor="end">${escapeXml(contender)}</text>`);
-      parts.push(`<rect x="${LABEL}" y="${y + 2}" width="${width.toFixed(1)}" height="${BAR - 4}" fill="${fill}"/>`);
-      parts.push(
-        `<text x="${(LABEL + width + 6).toFixed(1)}" y="${y + 13}">${medianMs < 10 ? medianMs.toFixed(1) : Math.round(medianMs)} ms  x${ratio.toFixed(ratio < 10 ? 2 : 0)}</text>`,
-      );
-      y += BAR;
+export function chart(rows, machine) {
+  const lowest = Math.min(0.1, ...rows.map(({ ratio }) => ratio));
+  const x = (ratio) => {
+    const inside = Math.min(Math.max(ratio, lowest), MAX_FACTOR);
+    return PLOT.left + (Math.log(inside / lowest) / Math.log(MAX_FACTOR / lowest)) * (PLOT.right - PLOT.left);
+  };
+  const body = [];
+  let y = HEAD;
+  for (const [title, group] of groups(rows)) {
+    y += 8;
+    body.push(text(8, y + 13, title, { weight: 600 }));
+    y += ROW + 2;
+    for (const row of group) {
+      body.push(bar(row, x, y));
+      y += ROW;
     }
-    y += 10;
   }
-  const head = `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${y + 8}" font-family="system-ui, sans-serif" font-size="12">`;
-  return `${head}<rect width="100%" height="100%" fill="white"/><text x="8" y="18" font-size="14" font-weight="bold">Median time, logarithmic; shorter is better</text><text x="8" y="34" fill="#555">${escapeXml(machine)}</text>${parts.join('')}</svg>\n`;
+  const grid = GRID.filter((factor) => factor >= lowest).map((factor) => {
+    const at = x(factor).toFixed(1);
+    const stroke = factor === 1 ? COLORS.ours : COLORS.line;
+    return `<line x1="${at}" y1="${HEAD - 6}" x2="${at}" y2="${y}" stroke="${stroke}"/>${text(at, HEAD - 12, factorText(factor), { anchor: 'middle', fill: COLORS.faint })}`;
+  });
+  const [first, second] = wrap(machine, 130);
+  const head = [
+    text(8, 20, 'Time against ours, logarithmic: bars to the right are slower', { size: 15, weight: 600 }),
+    text(8, 37, first, { size: 11, fill: COLORS.faint }),
+    text(8, 51, second, { size: 11, fill: COLORS.faint }),
+    text(FACTS_LEFT, HEAD - 12, 'median, anonymous memory', { fill: COLORS.faint }),
+  ];
+  const height = y + 12;
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" font-family="system-ui, 'DejaVu Sans', sans-serif" font-size="12">`,
+    '<rect width="100%" height="100%" fill="white"/>',
+    ...grid,
+    ...head,
+    ...body,
+    '</svg>\n',
+  ].join('\n');
+}
+
+function groups(rows) {
+  const found = new Map();
+  for (const row of rows) {
+    const title = `${row.task} ${row.size}${row.cold ? ', cold' : ''}`;
+    found.set(title, [...(found.get(title) ?? []), row]);
+  }
+  return found;
+}
+
+function bar(row, x, y) {
+  const [from, to] = [x(1), x(row.ratio)].sort((a, b) => a - b);
+  const fill = row.ratio === 1 && isOurs(row) ? COLORS.ours : isOurs(row) ? COLORS.variant : COLORS.other;
+  // Ours is the line itself: a small block marks it.
+  const [left, width] = to - from < 3 ? [x(1) - 2, 4] : [from, to - from];
+  const facts = `${milliseconds(row.medianMs)}, ${Math.round(row.anonKiB / 1024)} MiB`;
+  const label =
+    row.ratio < 1
+      ? text(left - 4, y + 13, factorText(row.ratio), { anchor: 'end' })
+      : text(left + width + 4, y + 13, factorText(row.ratio));
+  return [
+    text(NAME_END, y + 13, row.contender, { anchor: 'end' }),
+    `<rect x="${left.toFixed(1)}" y="${y + 3}" width="${width.toFixed(1)}" height="${ROW - 6}" rx="2" fill="${fill}"/>`,
+    label,
+    text(FACTS_LEFT, y + 13, facts, { fill: COLORS.faint }),
+  ].join('');
+}
+
+const factorText = (factor) => `${factor < 10 ? Number(factor.toPrecision(2)) : Math.round(factor)}x`;
+
+function text(x, y, content, { anchor = 'start', fill = COLORS.ink, size, weight } = {}) {
+  const escaped = content.replace(/[&<>]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[c]);
+  const others = `${size ? ` font-size="${size}"` : ''}${weight ? ` font-weight="${weight}"` : ''}`;
+  return `<text x="${Number(x).toFixed(1)}" y="${y}" text-anchor="${anchor}" fill="${fill}"${others}>${escaped}</text>`;
+}
+
+/** Two lines, cut at a comma. */
+function wrap(line, length) {
+  if (line.length <= length) return [line, ''];
+  const cut = line.lastIndexOf(', ', length) + 1;
+  return [line.slice(0, cut), line.slice(cut).trim()];
 }

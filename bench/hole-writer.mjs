@@ -24,8 +24,7 @@ export class HoleWriter extends Writable {
   #writePieces(chunk) {
     for (let at = 0; at < chunk.length; at += PIECE) {
       const piece = chunk.subarray(at, at + PIECE);
-      if (!piece.equals(ZEROS.subarray(0, piece.length)))
-        writeSync(this.#fd, piece, 0, piece.length, this.#length + at);
+      if (!isZero(piece)) writeSync(this.#fd, piece, 0, piece.length, this.#length + at);
     }
   }
 

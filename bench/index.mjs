@@ -100,7 +100,11 @@ async function run(experiments, { rounds = Number(values.rounds), download = tru
   const all = [];
   for (const { name, size, contenders } of experiments) {
     say(`\n${name} ${size}, ${values.cold ? 'cold' : 'warm'}`);
-    const options = { dir, rounds, cold: values.cold, contenders, download, say };
+    const fail = (reason) => {
+      say(`  FAILED ${reason}`);
+      process.exitCode = 1;
+    };
+    const options = { dir, rounds, cold: values.cold, contenders, download, say, fail };
     const rows = summarise(name, size, values.cold, await runTask(name, tasks.get(name), size, options));
     for (const row of rows) say(line(row));
     all.push(...rows);

@@ -5,7 +5,8 @@
  * be met skips the contender, by name and with the reason.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { python } from './python.mjs';
 
@@ -21,6 +22,11 @@ const INSTALL = [
   '--prefix',
 ];
 
+/** Starts a program with 256 MiB of memory, the page cache it fills included; where systemd cannot, another may be named. */
+export const MEMORY_LIMIT = (
+  process.env.BENCH_MEMORY_LIMIT ?? 'systemd-run --scope --quiet -p MemoryMax=256M -p MemorySwapMax=0'
+).split(' ');
+
 /** Undefined when `need` is met, else why not: 'torch', 'safetensors', 'npm:jszip', 'node@24', 'program:cmp', 'memory-limit'. */
 export function missing(need, dir, { download = true } = {}) {
   const [kind, name] = need.split(/[:@]/);
@@ -32,11 +38,9 @@ export function missing(need, dir, { download = true } = {}) {
   return python()[kind] === undefined ? `no Python with ${kind} (set TORCH_PYTHON)` : undefined;
 }
 
-/** The place of a package from npm, for `import`. */
-export function readerPath(dir, name) {
-  const folder = join(dir, 'npm', 'readers', 'node_modules', name);
-  const { main, exports } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
-  return join(folder, exports?.['.']?.require?.default ?? main);
+/** A package from npm that `missing` has found or installed. */
+export function requireReader(dir, name) {
+  return createRequire(join(dir, 'npm', 'readers', 'package.json'))(name);
 }
 
 /** The binary of a version of Node that `missing` has found or installed. */
@@ -81,6 +85,7 @@ function missingNode(major, dir, download) {
 }
 
 function missingMemoryLimit() {
-  const probe = spawnSync('systemd-run', ['--scope', '--quiet', '-p', 'MemoryMax=64M', 'true'], { timeout: 10_000 });
-  return probe.status === 0 ? undefined : 'systemd-run gives no memory limit here';
+  const [command, ...args] = [...MEMORY_LIMIT, 'true'];
+  const { status } = spawnSync(command, args, { timeout: 10_000 });
+  return status === 0 ? undefined : `${command} gives no memory limit here (BENCH_MEMORY_LIMIT names another way)`;
 }

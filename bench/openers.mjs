@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import yauzl from 'yauzl';
 import { inputPath, makeInput, makePickle, makeSafetensors } from './inputs.mjs';
-import { readerPath } from './needs.mjs';
+import { requireReader } from './needs.mjs';
 import { inPython } from './python.mjs';
 
 const SMALL = '1MiB';
@@ -64,7 +64,7 @@ export function jszip(use) {
     needs: ['npm:jszip'],
     cannot: (size) => (/GiB|x16MiB/.test(size) ? 'readFile and one Buffer end at 2 GiB' : undefined),
     async run({ dir, size, timed }) {
-      const { default: JsZip } = await import(readerPath(dir, 'jszip'));
+      const JsZip = requireReader(dir, 'jszip');
       return timed(async () => use(await JsZip.loadAsync(await readFile(inputPath(dir, size))), size));
     },
   };
@@ -86,19 +86,17 @@ export const pickleparser = {
   needs: ['npm:pickleparser'],
   run: ({ dir, size, timed }) =>
     timed(async () => {
-      const parse = await pickleParser(dir);
+      const parse = pickleParser(dir);
       return { tensors: parse(await readFile(inputPath(dir, size, { extension: 'pkl' }))).size };
     }),
 };
 
 /** Parses a pickle of tensors to a Map. */
-export async function pickleParser(dir) {
-  const {
-    default: { NameRegistry, Parser },
-  } = await import(readerPath(dir, 'pickleparser'));
+export function pickleParser(dir) {
+  const { NameRegistry, Parser } = requireReader(dir, 'pickleparser');
   class Unknown {}
   const nameResolver = new NameRegistry()
-    .register('collections', 'OrderedDict', Map)
+    .register('collections', 'OrderedDict', () => new Map())
     .register('torch._utils', '_rebuild_tensor_v2', function rebuild(storage, offset, shape, stride) {
       return { storage, offset, shape, stride };
     });

@@ -44,7 +44,7 @@ export function line(row) {
   ];
   return `  ${row.contender.padEnd(25)}${facts.map((fact, i) => fact.padStart(WIDTHS[i])).join('')}`.trimEnd();
 }
-const WIDTHS = [10, 20, 9, 13, 20, 17, 14, 20, 14, 14];
+const WIDTHS = [10, 22, 10, 15, 20, 17, 14, 20, 14, 15];
 
 function rate({ bytesPerSecond, microsecondsPerItem }) {
   if (bytesPerSecond) return `${(bytesPerSecond / 1e9).toFixed(2)} GB/s`;

@@ -38,7 +38,7 @@ export default {
     'pickleparser-pickle-alone': {
       needs: ['npm:pickleparser'],
       async run({ dir, size, repeated }) {
-        const parse = await pickleParser(dir);
+        const parse = pickleParser(dir);
         const bytes = readFileSync(inputPath(dir, size, { extension: 'pkl' }));
         return repeated(() => {
           const tensors = parse(bytes).size;

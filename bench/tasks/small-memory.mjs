@@ -1,12 +1,12 @@
 import { statSync } from 'node:fs';
 import { inputPath, makeInput, outputPath, removeOutput } from '../inputs.mjs';
+import { MEMORY_LIMIT } from '../needs.mjs';
 import { tensorFacts } from '../outputs.mjs';
 
 const OUTPUT = 'small-memory.safetensors';
 const HEAP = ['--max-old-space-size=24'];
 /** Private writable memory of a process in KiB, a private mapping of a file included: 256 MiB. */
 const DATA_LIMIT = ['sh', '-c', 'ulimit -d 262144 && exec "$@"', 'sh'];
-const MEMORY_LIMIT = ['systemd-run', '--scope', '--quiet', '-p', 'MemoryMax=256M', '-p', 'MemorySwapMax=0'];
 const ours = (others) => ({
   flags: HEAP,
   ...others,
