@@ -22,7 +22,7 @@ const USAGE = `npm run bench -- TASK[,TASK] [SIZE[,SIZE]] [CONTENDER[,CONTENDER]
   --json FILE         the rows, the machine and the versions
   --svg FILE          the rows as a chart
   --dir FOLDER        where inputs and outputs are; default $BENCH_DIR, or a folder of the system for temporary files
-  --smoke             one round of everything at the smallest size: does it run
+  --smoke             does it run: one round at the smallest size; unless a task is named, only one contender in Python each
   --guard             compare with bench/recorded.json; status 1 when ours took ${BOUND} times as long against the others
   --record            write bench/recorded.json anew
 `;
@@ -112,13 +112,17 @@ async function run(experiments, { rounds = Number(values.rounds), download = tru
   return all;
 }
 
-/** Everything once, several at a time: whether it runs and gives what it should, not how fast. */
+/** Once, several at a time: whether it runs and gives what it should, not how fast. */
 async function smoke() {
-  const queue = [...tasks].map(([name, task]) => ({
-    name,
-    size: task.smoke ?? task.sizes[0],
-    contenders: Object.keys(task.contenders),
-  }));
+  const queue = chosen()
+    .filter(({ name }, i, all) => all.findIndex((other) => other.name === name) === i)
+    .map(({ name, contenders }) => {
+      const task = tasks.get(name);
+      const inPython = contenders.filter((contender) => task.contenders[contender].needs?.includes('torch'));
+      const slow = positionals.length === 0 ? inPython.slice(1) : [];
+      const chosen = contenders.filter((contender) => !slow.includes(contender));
+      return { name, size: task.smoke ?? task.sizes[0], contenders: chosen };
+    });
   // Tasks share inputs: what two would make at a time is made before.
   for (const { name, size } of queue) await tasks.get(name).prepare(dir, size);
   let cells = 0;

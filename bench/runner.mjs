@@ -18,13 +18,13 @@ const SAMPLE_MS = 4;
 export async function runTask(name, task, size, options) {
   const { dir, rounds } = options;
   const inputs = filesOf(await task.prepare(dir, size));
-  const contenders = options.contenders.filter((contender) => {
-    const reason = whyNot(task.contenders[contender], size, options);
+  const cells = new Map();
+  for (const contender of options.contenders) {
+    const reason = await whyNot(task.contenders[contender], size, options);
     if (reason) options.say(`  ${contender}: skipped, ${reason}`);
-    return !reason;
-  });
+    else cells.set(contender, []);
+  }
   const proofs = new Proofs((await task.expected?.(dir, size)) ?? {});
-  const cells = new Map(contenders.map((contender) => [contender, []]));
   for (let round = 0; round < rounds; round++) {
     for (const contender of rotated([...cells.keys()], round)) {
       task.reset?.(dir, size);
@@ -53,7 +53,7 @@ function whyNot({ needs = [], host, cannot }, size, { dir, download }) {
     const reason = missing(need, dir, { download });
     if (reason) return reason;
   }
-  return cannot?.(size);
+  return cannot?.(size, dir);
 }
 
 /**

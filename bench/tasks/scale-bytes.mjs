@@ -6,7 +6,7 @@ const use = ({ root }) => ({ tensors: root.size });
 export default {
   about: 'open files whose storages are holes: the time must not depend on the size',
   sizes: ['1GiB-sparse', '4GiB-sparse', '16GiB-sparse'],
-  smoke: '1GiB-sparse',
+  smoke: '256MiB-sparse',
   prepare: async (dir, size) => {
     await makeInput(dir, '1MiB');
     return [await makeInput(dir, size)];

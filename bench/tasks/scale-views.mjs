@@ -27,7 +27,7 @@ const ours = (others) => ({
 export default {
   about: 'view every storage of many large ones, and what the garbage collector makes of it, in every line of Node',
   sizes: ['600x16MiB-sparse'],
-  smoke: '64x16MiB-sparse',
+  smoke: '16x16MiB-sparse',
   prepare: async (dir, size) => [await makeInput(dir, size)],
   expected: (_dir, size) => ({ storages: describe(size).tensors, viewedBytes: describe(size).bytes }),
   contenders: {

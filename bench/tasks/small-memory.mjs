@@ -22,7 +22,7 @@ const ours = (others) => ({
 export default {
   about: 'convert in a heap of 24 MiB, and under limits of 256 MiB',
   sizes: ['4GiB'],
-  smoke: '64MiB',
+  smoke: '16MiB',
   prepare: async (dir, size) => [await makeInput(dir, size)],
   reset: (dir) => removeOutput(dir, OUTPUT),
   expected: (dir, size) => tensorFacts(inputPath(dir, size)),
