@@ -24,7 +24,7 @@ const USAGE = `npm run bench -- TASK[,TASK] [SIZE[,SIZE]] [CONTENDER[,CONTENDER]
   --dir FOLDER        where inputs and outputs are; default $BENCH_DIR, or a folder of the system for temporary files
   --smoke             does it run: one round at the smallest size; unless a task is named, only one contender in Python each
   --guard             compare with bench/recorded.json; status 1 when ours took ${BOUND} times as long against the others
-  --record            write bench/recorded.json anew
+  --record            write what --guard compares with to bench/recorded.json
 `;
 const RECORD = fileURLToPath(new URL('./recorded.json', import.meta.url));
 const ATTEMPTS = 3;
@@ -59,11 +59,7 @@ else {
     const results = { machine: machine(dir), command: `npm run bench -- ${process.argv.slice(2).join(' ')}`, rows };
     if (values.json) writeJson(values.json, results);
     if (values.svg) writeFileSync(values.svg, chart(rows, results.machine));
-    if (values.record)
-      writeJson(RECORD, {
-        machine: results.machine,
-        rows: rows.map(({ task, size, contender, medianMs }) => ({ task, size, contender, medianMs })),
-      });
+    if (values.record) record(rows);
   }
 }
 
@@ -75,9 +71,12 @@ function help() {
     );
 }
 
+function pick(list, known) {
+  return list === undefined || list === 'all' ? known : list.split(',');
+}
+
 /** What the command line asks for: `{ name, size, contenders }` each. */
 function chosen() {
-  const pick = (list, known) => (list === undefined || list === 'all' ? known : list.split(','));
   return pick(positionals[0], [...tasks.keys()]).flatMap((name) => {
     const task = tasks.get(name);
     if (!task) throw new Error(`no task "${name}"; there are ${[...tasks.keys()].join(', ')}`);
@@ -89,11 +88,10 @@ function chosen() {
   });
 }
 
-/** Tasks that the record is about, at the size that it is about. */
+/** What the record is about: ours against what needs nothing but the system and npm. */
 function guarded() {
-  return [...tasks]
-    .filter(([, task]) => task.guard)
-    .map(([name, task]) => ({ name, size: task.guard, contenders: Object.keys(task.contenders) }));
+  const names = pick(positionals[0], [...tasks.keys()]);
+  return names.filter((name) => tasks.get(name)?.guard).map((name) => ({ name, ...tasks.get(name).guard }));
 }
 
 async function run(experiments, { rounds = Number(values.rounds), download = true, say = console.log } = {}) {
@@ -129,12 +127,22 @@ async function smoke() {
   const worker = async () => {
     for (let next = queue.shift(); next; next = queue.shift()) {
       const lines = [];
-      cells += (await run([next], { rounds: 1, download: false, say: (text) => lines.push(text) })).length;
+      const rows = await run([next], { rounds: 1, download: false, say: (text) => lines.push(text) });
+      cells += rows.length;
       console.log(lines.join('\n'));
     }
   };
   await Promise.all(Array.from({ length: availableParallelism() }, worker));
   console.log(`\n${cells} cells ran`);
+}
+
+/** Rows of tasks that did not run stay as they were recorded. */
+function record(rows) {
+  const others = existsSync(RECORD) ? JSON.parse(readFileSync(RECORD, 'utf8')).rows : [];
+  const kept = others.filter(({ task }) => !rows.some((row) => row.task === task));
+  const now = rows.map(({ task, size, contender, medianMs }) => ({ task, size, contender, medianMs }));
+  const sorted = [...kept, ...now].sort((a, b) => (a.task < b.task ? -1 : a.task > b.task ? 1 : 0));
+  writeJson(RECORD, { machine: machine(dir), rows: sorted });
 }
 
 async function guard() {

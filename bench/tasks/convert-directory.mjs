@@ -51,7 +51,7 @@ export default {
   about: 'convert a folder of 16 shards to safetensors, one and two at a time',
   sizes: ['4GiB', '1GiB'],
   smoke: '16MiB',
-  guard: '256MiB',
+  guard: { size: '64MiB', contenders: ['ours-2-jobs', 'ours-1-job', 'cp-r'] },
   prepare: async (dir, size) => [await makeShards(dir, size)],
   reset: (dir) => removeOutput(dir, OUTPUT),
   expected: async (dir, size) => {

@@ -35,7 +35,7 @@ export default {
   about: 'convert .pt to safetensors; nobody waits for the disk',
   sizes: ['4GiB', '1GiB'],
   smoke: '1MiB',
-  guard: '256MiB',
+  guard: { size: '64MiB', contenders: ['ours', 'cp'] },
   prepare: async (dir, size) => [await makeInput(dir, size)],
   reset: (dir) => removeOutput(dir, OUTPUT),
   expected: (dir, size) => tensorFacts(inputPath(dir, size)),

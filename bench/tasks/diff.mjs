@@ -29,7 +29,7 @@ export default {
   about: 'compare two checkpoints that differ in the last number of the last tensor',
   sizes: ['4GiB', '1GiB'],
   smoke: '1MiB',
-  guard: '256MiB',
+  guard: { size: '64MiB', contenders: ['ours', 'cmp'] },
   prepare: async (dir, size) => [await makeInput(dir, size), await makeEdited(dir, size)],
   expected: (_dir, size) => ({ different: [`blocks.${describe(size).tensors - 1}.weight`], differ: true }),
   contenders: {

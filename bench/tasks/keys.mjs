@@ -16,7 +16,7 @@ export default {
   about: 'open a checkpoint of very many small tensors and look at each',
   sizes: ['100k', '10k'],
   smoke: '1k',
-  guard: '10k',
+  guard: { size: '10k', contenders: ['ours', 'yauzl-container-alone', 'pickleparser-pickle-alone'] },
   prepare: prepareAll,
   expected: (_dir, size) => ({ tensors: describe(size).tensors, numel: describe(size).tensors * 4 }),
   contenders: {

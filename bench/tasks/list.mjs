@@ -12,7 +12,6 @@ export default {
   about: 'open a checkpoint and list its tensors: path, dtype, shape',
   sizes: ['4GiB', '100k'],
   smoke: '1MiB',
-  guard: '256MiB',
   prepare: prepareAll,
   expected: (_dir, size) => ({ tensors: describe(size).tensors }),
   contenders: {

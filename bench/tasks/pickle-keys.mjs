@@ -19,7 +19,7 @@ export default {
   about: 'load a checkpoint of many keys from memory, again and again in one process: container, pickle, tensors',
   sizes: ['10k'],
   smoke: '1k',
-  guard: '10k',
+  guard: { size: '10k', contenders: ['ours', 'pickleparser-pickle-alone'] },
   prepare: async (dir, size) => [await makeInput(dir, size), await makePickle(dir, size)],
   expected: (_dir, size) => ({ tensors: describe(size).tensors }),
   contenders: {

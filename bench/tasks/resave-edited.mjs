@@ -53,7 +53,7 @@ export default {
     'load a training checkpoint, advance the epoch, drop the optimizer, replace a tensor, save; cp copies the result',
   sizes: ['4GiB', '1GiB'],
   smoke: '1MiB',
-  guard: '256MiB',
+  guard: { size: '64MiB', contenders: ['ours', 'cp-half'] },
   prepare: async (dir, size) => [await makeTraining(dir, size)],
   reset: (dir) => removeOutput(dir, OUTPUT),
   expected: () => ({ epoch: 4, keys: ['epoch', 'model_state_dict'] }),

@@ -32,7 +32,7 @@ export default {
   about: 'save a state dict whose values are mapped from another file; PyTorch holds them in memory',
   sizes: ['4GiB', '1GiB', '100k'],
   smoke: '1MiB',
-  guard: '256MiB',
+  guard: { size: '64MiB', contenders: ['ours', 'ours-edited', 'cp'] },
   prepare: async (dir, size) => [await makeInput(dir, size)],
   reset: (dir) => removeOutput(dir, OUTPUT),
   expected: (dir, size) => tensorFacts(inputPath(dir, size)),

@@ -12,7 +12,6 @@ export default {
   about: 'open and list 10,000 to a million tensors: the time of each must stay the same',
   sizes: ['10k', '100k', '1m'],
   smoke: '1k',
-  guard: '10k',
   prepare: async (dir, size) => {
     await makeInput(dir, '1MiB');
     return [await makeInput(dir, size)];

@@ -16,7 +16,7 @@ print(walk(torch.load(${JSON.stringify(CHECKPOINT)}, weights_only=True)))
 export default {
   about: 'start: import the package; a whole process that inspects a small file',
   sizes: ['small'],
-  guard: 'small',
+  guard: { size: 'small', contenders: ['ours-import', 'ours-inspect-process', 'node-process'] },
   prepare: async () => [CHECKPOINT],
   expected: () => ({ loaded: true, tensors: TENSORS, status: 0 }),
   contenders: {

@@ -22,7 +22,7 @@ export default {
   about: `convert ${COUNT} small bfloat16 tensors to float32, again and again in one process: the cost of a call`,
   sizes: ['16-elements', '1024-elements', '65536-elements'],
   smoke: '16-elements',
-  guard: '1024-elements',
+  guard: { size: '1024-elements', contenders: ['ours', 'plain-javascript'] },
   prepare: async () => [],
   expected: (_dir, size) => ({ total: COUNT * valueAt(elements(size) - 1) }),
   contenders: {

@@ -42,7 +42,7 @@ export default {
   about: 'convert bfloat16 weights to float32; memcpy moves the bytes of the result and converts nothing',
   sizes: ['1GiB'],
   smoke: '1MiB',
-  guard: '64MiB',
+  guard: { size: '64MiB', contenders: ['ours', 'ours-into', 'memcpy'] },
   prepare: async (dir, size) => [await makeInput(dir, size, INPUT)],
   expected: (_dir, size) => ({ convertedBytes: describe(size).bytes * 2 }),
   contenders: {

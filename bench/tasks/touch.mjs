@@ -50,7 +50,7 @@ export default {
   about: 'view every storage and touch each of its pages: the first pass over a file',
   sizes: ['4GiB', '600x16MiB'],
   smoke: '1MiB',
-  guard: '256MiB',
+  guard: { size: '64MiB', contenders: ['ours', 'ours-no-external-buffers', 'cat'] },
   prepare: async (dir, size) => [await makeInput(dir, size), await makeSafetensors(dir, size)],
   expected: (_dir, size) => ({ touchedBytes: describe(size).bytes }),
   contenders: {

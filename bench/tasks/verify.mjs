@@ -34,7 +34,7 @@ export default {
   about: 'check the CRC-32 of every record; cat and two heads and tails only read the same bytes',
   sizes: ['4GiB', '1GiB'],
   smoke: '1MiB',
-  guard: '256MiB',
+  guard: { size: '64MiB', contenders: ['ours', 'cat'] },
   prepare: async (dir, size) => [await makeInput(dir, size)],
   expected: (_dir, size) => ({ ok: true, checked: describe(size).tensors }),
   contenders: {
