@@ -8,11 +8,10 @@ import { milliseconds } from './report.mjs';
 const WIDTH = 920;
 const NAME_END = 214;
 const PLOT = { left: 226, right: 700 };
-const FACTS_LEFT = 712;
+const FACTS_LEFT = 736;
 const ROW = 19;
 const HEAD = 84;
-const MAX_FACTOR = 1000;
-const GRID = [0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000];
+const GRID = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000];
 const COLORS = {
   ours: '#1d4ed8',
   variant: '#7aa2f7',
@@ -23,10 +22,12 @@ const COLORS = {
 };
 
 export function chart(rows, machine) {
-  const lowest = Math.min(0.1, ...rows.map(({ ratio }) => ratio));
+  const ratios = rows.map(({ ratio }) => ratio);
+  const lowest = GRID.findLast((factor) => factor <= Math.min(0.3, ...ratios)) ?? GRID[0];
+  const highest = GRID.find((factor) => factor >= Math.max(10, ...ratios)) ?? GRID.at(-1);
   const x = (ratio) => {
-    const inside = Math.min(Math.max(ratio, lowest), MAX_FACTOR);
-    return PLOT.left + (Math.log(inside / lowest) / Math.log(MAX_FACTOR / lowest)) * (PLOT.right - PLOT.left);
+    const inside = Math.min(Math.max(ratio, lowest), highest);
+    return PLOT.left + (Math.log(inside / lowest) / Math.log(highest / lowest)) * (PLOT.right - PLOT.left);
   };
   const body = [];
   let y = HEAD;
@@ -39,7 +40,7 @@ export function chart(rows, machine) {
       y += ROW;
     }
   }
-  const grid = GRID.filter((factor) => factor >= lowest).map((factor) => {
+  const grid = GRID.filter((factor) => factor >= lowest && factor <= highest).map((factor) => {
     const at = x(factor).toFixed(1);
     const stroke = factor === 1 ? COLORS.ours : COLORS.line;
     return `<line x1="${at}" y1="${HEAD - 6}" x2="${at}" y2="${y}" stroke="${stroke}"/>${text(at, HEAD - 12, factorText(factor), { anchor: 'middle', fill: COLORS.faint })}`;
@@ -77,10 +78,8 @@ function bar(row, x, y) {
   // Ours is the line itself: a small block marks it.
   const [left, width] = to - from < 3 ? [x(1) - 2, 4] : [from, to - from];
   const facts = `${milliseconds(row.medianMs)}, ${Math.round(row.anonKiB / 1024)} MiB`;
-  const label =
-    row.ratio < 1
-      ? text(left - 4, y + 13, factorText(row.ratio), { anchor: 'end' })
-      : text(left + width + 4, y + 13, factorText(row.ratio));
+  // Right of the bar; of a bar to the left, right of the line, where nothing else is.
+  const label = text(left + width + 5, y + 13, factorText(row.ratio));
   return [
     text(NAME_END, y + 13, row.contender, { anchor: 'end' }),
     `<rect x="${left.toFixed(1)}" y="${y + 3}" width="${width.toFixed(1)}" height="${ROW - 6}" rx="2" fill="${fill}"/>`,

@@ -77,14 +77,18 @@ function pick(list, known) {
 
 /** What the command line asks for: `{ name, size, contenders }` each. */
 function chosen() {
-  return pick(positionals[0], [...tasks.keys()]).flatMap((name) => {
-    const task = tasks.get(name);
-    if (!task) throw new Error(`no task "${name}"; there are ${[...tasks.keys()].join(', ')}`);
-    const known = Object.keys(task.contenders);
-    const contenders = pick(positionals[2], known);
-    const stranger = contenders.find((contender) => !known.includes(contender));
-    if (stranger) throw new Error(`${name} has no contender "${stranger}"; there are ${known.join(', ')}`);
-    return pick(positionals[1], task.sizes).map((size) => ({ name, size, contenders }));
+  const names = pick(positionals[0], [...tasks.keys()]);
+  const stranger = names.find((name) => !tasks.has(name));
+  if (stranger) throw new Error(`no task "${stranger}"; there are ${[...tasks.keys()].join(', ')}`);
+  // Tasks have different contenders: of a list, each runs those that it has.
+  const known = names.flatMap((name) => Object.keys(tasks.get(name).contenders));
+  const wanted = pick(positionals[2], known);
+  const unknown = wanted.find((contender) => !known.includes(contender));
+  if (unknown) throw new Error(`no contender "${unknown}"; there are ${[...new Set(known)].join(', ')}`);
+  return names.flatMap((name) => {
+    const { contenders, sizes } = tasks.get(name);
+    const chosen = Object.keys(contenders).filter((contender) => wanted.includes(contender));
+    return pick(positionals[1], sizes).map((size) => ({ name, size, contenders: chosen }));
   });
 }
 
