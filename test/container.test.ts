@@ -744,6 +744,7 @@ function plainContext(): ReadContext {
     limits: DEFAULT_LIMITS,
     weightsOnly: false,
     place: (storage) => storage,
+    plainPlacement: (location) => location,
     warn: refuse,
     unpickle: (bytes, options = {}) =>
       unpickle(bytes, { limits: DEFAULT_LIMITS, host, resolver, encoding: 'utf-8', weightsOnly: false, ...options }),

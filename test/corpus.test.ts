@@ -249,7 +249,7 @@ function compareTree(
     case 'frozenset':
       expectText(value instanceof Set && value instanceof FrozenSet === (tree.t === 'frozenset'), true);
       return children(
-        (childrenOf(value) ?? []).map(([, item]) => item),
+        Array.from(childrenOf(value) ?? [], ([, item]) => item),
         tree.items as Tree[],
       );
     case 'dict':
