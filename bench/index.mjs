@@ -161,7 +161,7 @@ async function guard() {
       );
     suspects = suspects.filter(({ name }) => found.some(({ task }) => task === name));
   }
-  console.log(suspects.length > 0 ? `\n${suspects.length} tasks regressed` : '\nno regression');
+  console.log(suspects.length > 0 ? `\nregressed: ${suspects.map(({ name }) => name).join(', ')}` : '\nno regression');
   if (suspects.length > 0) process.exitCode = 1;
 }
 
