@@ -19,6 +19,7 @@ export { type DiagnoseOptions, type Diagnosis, diagnose } from './inspect/diagno
 export { type Change, type DiffOptions, type DiffReport, diff } from './inspect/diff';
 export { type ExtractOptions, type ExtractReport, extract } from './inspect/extract';
 export { type Inspection, type InspectOptions, inspect, type TensorFacts, type ValueFacts } from './inspect/inspect';
+export { type LostTensor, type SalvageOptions, type SalvageReport, salvage } from './inspect/salvage';
 export {
   type FileReport,
   type Finding,

@@ -80,6 +80,14 @@ export function openSync(source: string | URL | Uint8Array | ArrayBuffer, option
   return read(openSourceSync(source, sourceOptions(options, 'ranges')), options, false);
 }
 
+/**
+ * The stages above a container, for one that is put together from what is left of a file: pickles are read from where the
+ * caller says, globals stay inert. @internal
+ */
+export function readContext(source: ByteSource): ReadContext & { readonly globals: GlobalResolver['named'] } {
+  return new Reader(source, { unsafeGlobals: 'inert', classes: new Map() }, false);
+}
+
 /** Throws for options that are no options: a budget that is no number would be no budget. */
 function checkOptions(options: LoadOptions): void {
   const choices = {
@@ -194,6 +202,10 @@ class Reader implements ReadContext, Host {
 
   get classes(): ClassLookup {
     return this.#resolver.classes;
+  }
+
+  get globals(): GlobalResolver['named'] {
+    return this.#resolver.named;
   }
 
   unpickle: ReadContext['unpickle'] = (bytes, options = {}) => {

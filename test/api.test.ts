@@ -167,8 +167,8 @@ describe('layers', () => {
     ['nn'],
     ['optim'],
     ['models', 'jit'],
-    ['inspect'],
     ['convert'],
+    ['inspect'],
     ['index'],
     ['cli'],
   ];

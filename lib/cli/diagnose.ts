@@ -1,13 +1,15 @@
 /** `torch-checkpoint diagnose FILE`: what is this file, and what is wrong with it? */
 import { Command } from 'commander';
-import { diagnose } from '../inspect/diagnose';
+import { type Diagnosis, diagnose } from '../inspect/diagnose';
+import { type SalvageReport, salvage } from '../inspect/salvage';
 import { addCommonOptions } from './options';
 import { type CommonOptions, EXIT, type ExitCode, type Run, runCommand } from './outcome';
 import { progressLine } from './progress';
-import { printable } from './text';
+import { grouped, humanBytes, printable } from './text';
 
 interface Options extends CommonOptions {
   verify: boolean;
+  salvage?: string;
 }
 
 export function command(): Command {
@@ -17,33 +19,63 @@ export function command(): Command {
     )
     .argument('<file>', 'any file')
     .option('--no-verify', 'do not read all records to compare their checksums')
+    .option('--salvage <out>', 'write what is whole of a damaged checkpoint to a new .pt, .safetensors or .npz file')
     .addHelpText(
       'after',
       `
-Exit code 0 for a healthy checkpoint, 1 when something is wrong.
+Exit code 0 for a healthy checkpoint, 1 when something is wrong, salvaged or not.
+
+--salvage finds the storages of a file that was cut short or lost its directory, checks each of them, and names every
+tensor that it had to leave out. Where the names of the tensors are lost, the storages come as uint8 tensors.
 
 Examples:
   torch-checkpoint diagnose model.pt
-  torch-checkpoint diagnose pytorch_model.bin --json`,
+  torch-checkpoint diagnose pytorch_model.bin --json
+  torch-checkpoint diagnose download.pt.part --salvage rescued.pt`,
     )
     .action((file: string, options: Options) => runCommand(options, (run) => diagnoseFile(file, options, run)));
   return addCommonOptions(made);
 }
 
-async function diagnoseFile(file: string, { verify }: Options, run: Run): Promise<ExitCode> {
+async function diagnoseFile(file: string, { verify, salvage: target }: Options, run: Run): Promise<ExitCode> {
   const progress = progressLine();
-  const diagnosis = await diagnose(file, {
-    signal: run.signal,
-    verify,
-    ...(progress.onProgress ? { onProgress: progress.onProgress } : {}),
-  }).finally(progress.end);
-  const { out } = run;
-  if (run.json) await run.printJson(diagnosis);
-  else {
-    const { ok, kind, message, hint, expectedSize } = diagnosis;
-    await out.line(`${out.paint(ok ? 'green' : 'red', ok ? 'ok' : printable(kind))}  ${printable(message)}`);
-    if (expectedSize !== undefined) await out.line(`expected size: ${expectedSize} bytes`);
-    if (hint !== undefined && !message.endsWith(hint)) await out.line(`what to do: ${printable(hint)}`);
+  const work = { signal: run.signal, ...(progress.onProgress ? { onProgress: progress.onProgress } : {}) };
+  try {
+    const diagnosis = await diagnose(file, { ...work, verify });
+    progress.end();
+    if (!run.json) await printDiagnosis(diagnosis, run);
+    const report = target === undefined || diagnosis.ok ? undefined : await salvage(file, target, work);
+    progress.end();
+    if (run.json) await run.printJson({ ...diagnosis, ...(report ? { salvaged: report } : {}) });
+    else if (report) await printSalvage(report, run);
+    else if (target !== undefined) await run.out.line('nothing to salvage: the file is whole');
+    return diagnosis.ok ? EXIT.done : EXIT.no;
+  } finally {
+    progress.end();
   }
-  return diagnosis.ok ? EXIT.done : EXIT.no;
+}
+
+async function printDiagnosis(diagnosis: Diagnosis, { out }: Run): Promise<void> {
+  const { ok, kind, message, hint, expectedSize } = diagnosis;
+  await out.line(`${out.paint(ok ? 'green' : 'red', ok ? 'ok' : printable(kind))}  ${printable(message)}`);
+  if (expectedSize !== undefined) await out.line(`expected size: ${expectedSize} bytes`);
+  if (hint !== undefined && !message.endsWith(hint)) await out.line(`what to do: ${printable(hint)}`);
+}
+
+async function printSalvage(report: SalvageReport, { out }: Run): Promise<void> {
+  const { kind, reason, output = '', tensors, bytes, lost } = report;
+  for (const { path, record, reason: why } of lost)
+    await out.line(
+      `${out.paint('yellow', 'lost')}  ${printable(path) || '(root)'}${record && record !== path ? ` (${printable(record)})` : ''}: ${printable(why)}`,
+    );
+  if (kind === 'nothing') {
+    await out.line(out.paint('red', `nothing could be salvaged: ${printable(reason ?? 'nothing is whole')}`));
+    return;
+  }
+  const what = kind === 'checkpoint' ? 'tensors' : 'storages, as uint8 tensors named by their record';
+  await out.line(
+    `salvaged ${grouped(tensors)} ${what}, ${humanBytes(bytes)}, to ${printable(output)}; ${grouped(lost.length)} lost`,
+  );
+  if (reason !== undefined)
+    await out.line(out.paint('yellow', `their names, dtypes and shapes are lost: ${printable(reason)}`));
 }

@@ -1,42 +1,54 @@
-/** `torch-checkpoint extract FILE PATH OUT`: one tensor as a file. */
+/** `torch-checkpoint extract FILE PATH OUT`: one tensor or sub-tree as a file. */
 import { Command } from 'commander';
-import { extract } from '../inspect/extract';
+import { type ExtractReport, extract } from '../inspect/extract';
 import { addCommonOptions } from './options';
 import { type CommonOptions, EXIT, type ExitCode, type Run, runCommand } from './outcome';
 import { progressLine } from './progress';
-import { humanBytes, printable } from './text';
+import { grouped, humanBytes, printable } from './text';
 
 export function command(): Command {
   const made = new Command('extract')
-    .description('Write one tensor to a file: .npy for NumPy, .bin for the bare elements (C order, little-endian).')
+    .description('Write one tensor, or everything below a path, to a file of its own.')
     .argument('<file>', 'checkpoint')
-    .argument('<path>', 'path of the tensor, as inspect lists it')
-    .argument('<out>', 'file to write; its extension says how')
+    .argument('<path>', 'path of a value as inspect lists it, or the beginning of names: encoder')
+    .argument('<out>', 'file to write; its extension says how: .npy, .bin, .safetensors, .npz, .pt')
     .addHelpText(
       'after',
       `
-NumPy has no bfloat16 and no float8: in .npy they are float32. In .bin every dtype stays as it is.
+  .npy, .bin           one tensor or array: for NumPy, or its bare elements (C order, little-endian)
+  .safetensors, .npz   every tensor below the path, under names relative to it
+  .pt, .pth, .ckpt     the value itself, as torch.load gives it: also lists, numbers and whole optimizers
+
+NumPy has no bfloat16 and no float8: in .npy and .npz they are float32. Elsewhere every dtype stays as it is.
 
 Examples:
   torch-checkpoint extract model.pt conv1.weight conv1.npy
-  torch-checkpoint extract model.pt embedding.weight embedding.bin`,
+  torch-checkpoint extract model.pt encoder encoder.safetensors
+  torch-checkpoint extract ckpt.pt optimizer optimizer.pt`,
     )
     .action((file: string, path: string, out: string, options: CommonOptions) =>
-      runCommand(options, (run) => extractTensor(file, path, out, run)),
+      runCommand(options, (run) => extractPart(file, path, out, run)),
     );
   return addCommonOptions(made);
 }
 
-async function extractTensor(file: string, path: string, output: string, run: Run): Promise<ExitCode> {
+async function extractPart(file: string, path: string, output: string, run: Run): Promise<ExitCode> {
   const progress = progressLine();
   const report = await extract(file, path, output, {
     signal: run.signal,
     ...(progress.onProgress ? { onProgress: progress.onProgress } : {}),
   }).finally(progress.end);
   if (run.json) await run.printJson(report);
-  else
-    await run.out.line(
-      `${printable(report.output)}: ${report.dtype} [${report.shape.join(', ')}], ${humanBytes(report.bytes)}`,
-    );
+  else await print(report, run);
   return EXIT.done;
+}
+
+async function print({ output, tensors, dtype, shape, bytes, dropped }: ExtractReport, { out }: Run): Promise<void> {
+  for (const { path, reason } of dropped)
+    await out.line(out.paint('yellow', `! left out ${printable(path)}: ${printable(reason)}`));
+  const what =
+    dtype !== undefined && shape !== undefined
+      ? `${dtype} [${shape.join(', ')}]`
+      : `${grouped(tensors)} ${tensors === 1 ? 'tensor' : 'tensors'}`;
+  await out.line(`${printable(output)}: ${what}, ${humanBytes(bytes)}`);
 }

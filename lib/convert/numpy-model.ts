@@ -4,7 +4,6 @@ import { isZip, startsWith } from '../container/magic';
 import { ZipArchive } from '../container/zip-archive';
 import { DType } from '../dtype';
 import { CheckpointError } from '../errors';
-import { numpyTypeString } from '../inspect/npy';
 import { DEFAULT_LIMITS } from '../limits';
 import type { PyValue } from '../pickle/values';
 import { openSource } from '../source/open-source';
@@ -12,6 +11,7 @@ import { checkBounds, contiguousStride, numelOf } from '../tensor/geometry';
 import { Storage, type StorageBytes, SwappedBytes } from '../tensor/storage';
 import { Tensor } from '../tensor/tensor';
 import { type Model, type ModelOptions, namedModel } from './model';
+import { numpyTypeString } from './npy';
 import type { Dropped } from './target';
 
 const MAGIC = '\x93NUMPY';

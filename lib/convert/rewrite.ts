@@ -24,8 +24,8 @@ import { type AnyTensor, isTensor, joinPath } from '../walk';
 export interface Rewriting {
   /** True for what is to be left out, with all below it. */
   readonly drops: (path: string) => boolean;
-  /** What takes the place of a tensor; called once for each tensor object. */
-  readonly replace: (tensor: AnyTensor) => AnyTensor;
+  /** What takes the place of a tensor, null for None; called once for each tensor object. */
+  readonly replace: (tensor: AnyTensor) => AnyTensor | null;
 }
 
 /** The new root; paths are relative to it. */
@@ -38,6 +38,7 @@ export function rewrite(root: PyValue, { drops, replace }: Rewriting): PyValue {
     const known = copies.get(value);
     if (known) return known;
     const made = isTensor(value) ? replace(value) : shell(value, path);
+    if (made === null) return null;
     copies.set(value, made);
     return made;
   }

@@ -1,38 +1,55 @@
-/** One tensor of a checkpoint as a file of its own, streamed in bounded pieces and put in place when it is whole. */
-import { randomBytes } from 'node:crypto';
-import { type FileHandle, open as openFile, rename, rm } from 'node:fs/promises';
-import { basename, dirname, extname, join } from 'node:path';
+/** A part of a checkpoint as a file of its own: one tensor for NumPy or bare, a tensor or sub-tree for everybody else. */
+import { extname } from 'node:path';
+import type { Checkpoint } from '../checkpoint';
+import { convert } from '../convert/convert';
+import { npyHeader, numpyTypeString } from '../convert/npy';
+import { payloadOf } from '../convert/payload';
+import type { Dropped } from '../convert/target';
+import { asOutputError, partsFile } from '../convert/write';
 import { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 import { type LoadOptions, open } from '../load';
-import { NdArray } from '../pickle/values';
+import { NdArray, type PyValue } from '../pickle/values';
+import { save } from '../save';
+import type { Payload } from '../sink/record-sink';
 import type { CheckpointSource } from '../source/open-source';
-import { castElements } from '../tensor/elements';
-import { gather, gatherBlocks } from '../tensor/gather';
+import { gather } from '../tensor/gather';
 import { Tensor } from '../tensor/tensor';
+import { isTensor, walkTensors } from '../walk';
 import { atHand, findValue } from './find';
-import { npyHeader, numpyTypeString } from './npy';
 
 /** What `extract` wrote. */
 export interface ExtractReport {
   readonly path: string;
   readonly output: string;
-  /** Of the elements as written: NumPy has no bfloat16 and float8, they widen to float32. */
-  readonly dtype: string;
-  readonly shape: readonly number[];
+  /** Tensors and arrays in the output. */
+  readonly tensors: number;
+  /** Of a single one: as written, since NumPy has no bfloat16 and float8, which widen to float32. */
+  readonly dtype?: string;
+  readonly shape?: readonly number[];
   /** Size of the file. */
   readonly bytes: number;
+  /** What is below the path and not in the output, which holds tensors only. */
+  readonly dropped: readonly Dropped[];
 }
 
 /** Options of `extract`. */
-export type ExtractOptions = Pick<LoadOptions, 'io' | 'limits' | 'signal' | 'onProgress'>;
+export interface ExtractOptions extends Pick<LoadOptions, 'io' | 'limits' | 'signal' | 'onProgress'> {
+  /** Wait until the disk has the bytes; default true. */
+  fsync?: boolean;
+}
 
-/** `.npy` is NumPy's file, `.bin` the elements alone: contiguous, C order, little-endian. */
-const FORMATS: readonly string[] = ['.npy', '.bin'];
+/** Of one tensor: `.npy` is NumPy's file, `.bin` the elements alone, contiguous, in C order, little-endian. */
+const SINGLE: readonly string[] = ['.npy', '.bin'];
+const PYTORCH: readonly string[] = ['.pt', '.pth', '.ckpt'];
+const NAMED: readonly string[] = ['.safetensors', '.npz'];
 
 /**
- * Writes the tensor or NumPy array at `path` to `output`, in the format that its extension names. Throws CheckpointError
- * (NOT_FOUND for an unknown path, WRITE_FAILED or DISK_FULL for the output), TypeError for another extension.
+ * Writes the value at `path` to `output`, in the format that its extension names: a tensor or NumPy array to .npy or .bin;
+ * a tensor, or everything below a path, to .safetensors, .npz or .pt. A path that is no value, but the beginning of names of
+ * a state dict, stands for those. Names in the output are relative to the path, that of a single tensor is its path; in
+ * .pt a value stays what it is. Throws CheckpointError (NOT_FOUND for an unknown path, UNSUPPORTED where the format
+ * cannot hold the value, WRITE_FAILED or DISK_FULL for the output), TypeError for another extension.
  */
 export async function extract(
   source: CheckpointSource,
@@ -41,33 +58,110 @@ export async function extract(
   options: ExtractOptions = {},
 ): Promise<ExtractReport> {
   const format = extname(output).toLowerCase();
-  if (!FORMATS.includes(format))
-    throw new TypeError(`cannot extract to "${output}": the name must end in ${FORMATS.join(' or ')}`);
-  const checkpoint = await open(source, { io: 'read', ...options, unsafeGlobals: 'inert' });
+  const known = [...SINGLE, ...NAMED, ...PYTORCH];
+  if (!known.includes(format))
+    throw new TypeError(`cannot extract to "${output}": the name must end in one of ${known.join(', ')}`);
+  const { fsync = true, signal, onProgress, ...reading } = options;
+  const given = { ...(signal ? { signal } : {}), ...(onProgress ? { onProgress } : {}) };
+  const checkpoint = await open(source, {
+    io: 'read',
+    ...reading,
+    ...given,
+    unsafeGlobals: 'inert',
+    classes: new Map(),
+  });
   try {
+    const job: Job = { checkpoint, path, output, format, writing: { fsync, ...given } };
+    const names = namesBelow(checkpoint, path);
+    if (names > 0) return await extractTree(job, undefined);
     const value = findValue(checkpoint, path, typeof source === 'string' ? source : undefined);
-    const parts =
-      value instanceof NdArray
-        ? arrayParts(value, format)
-        : value instanceof Tensor
-          ? tensorParts(await atHand(value), format)
-          : undefined;
-    if (!parts) {
-      throw new CheckpointError('UNSUPPORTED', `"${path.slice(0, 500)}" is no strided tensor and no array`, {
-        hint: 'torch-checkpoint show prints it',
-      });
-    }
-    const bytes = await writeWhole(output, parts.pieces, options);
-    return { path, output, dtype: parts.dtype, shape: parts.shape, bytes };
+    return SINGLE.includes(format) ? await extractElements(job, value) : await extractTree(job, value);
+  } catch (error) {
+    throw asOutputError(error, output);
   } finally {
     checkpoint.close();
   }
 }
 
+interface Job {
+  readonly checkpoint: Checkpoint;
+  readonly path: string;
+  readonly output: string;
+  readonly format: string;
+  readonly writing: { readonly fsync: boolean } & Pick<ExtractOptions, 'signal' | 'onProgress'>;
+}
+
+/** How many names of a state dict begin with a path that is no value itself: `encoder` of `encoder.weight`. */
+function namesBelow(checkpoint: Checkpoint, path: string): number {
+  if (path === '' || checkpoint.get(path) !== undefined) return 0;
+  let count = 0;
+  for (const [name] of checkpoint.tensors()) if (name.startsWith(`${path}.`)) count++;
+  return count;
+}
+
+async function extractElements(job: Job, value: PyValue): Promise<ExtractReport> {
+  const { path, output, format, writing } = job;
+  const parts =
+    value instanceof NdArray
+      ? arrayParts(value, format)
+      : value instanceof Tensor
+        ? tensorParts(await atHand(value), format)
+        : undefined;
+  if (!parts) {
+    throw new CheckpointError('UNSUPPORTED', `"${path.slice(0, 500)}" is no strided tensor and no array`, {
+      hint: 'torch-checkpoint show prints it; a .pt file holds any value, .safetensors and .npz the tensors below it',
+    });
+  }
+  const { signal, onProgress, fsync } = writing;
+  const { bytes } = await partsFile(undefined, parts.pieces).write(output, { fsync, signal, onProgress });
+  return { path, output, tensors: 1, dtype: parts.dtype, shape: parts.shape, bytes, dropped: [] };
+}
+
+/** `value`: undefined for the names that begin with the path. */
+async function extractTree(job: Job, value: PyValue | undefined): Promise<ExtractReport> {
+  const { checkpoint, path, output, format, writing } = job;
+  if (SINGLE.includes(format))
+    throw new CheckpointError('UNSUPPORTED', `"${path.slice(0, 500)}" is several tensors, ${format} holds one`, {
+      hint: 'extract it to a .safetensors, .npz or .pt file',
+    });
+  const single = value !== undefined && isTensor(value) ? value : undefined;
+  const facts = single ? { dtype: single.dtype.name, shape: 'shape' in single ? single.shape : [] } : {};
+  // The objects of TorchScript are of classes that no other program has: of those the tensors go over.
+  const isPython = checkpoint.format !== 'safetensors' && checkpoint.format !== 'torchscript';
+  if (PYTORCH.includes(format) && value !== undefined && (single || isPython)) {
+    const { bytes } = await save(value, output, { compact: true, ...writing });
+    const tensors = [...walkTensors(value)].length;
+    return { path, output, tensors, ...facts, bytes, dropped: [] };
+  }
+  const choice =
+    value === undefined
+      ? { select: [`${path}.*`], stripPrefix: `${path}.` }
+      : single
+        ? { root: path, rename: () => path || 'tensor' }
+        : { root: path };
+  const planned = await convert(checkpoint, output, { ...choice, dryRun: true });
+  if (planned.tensors === 0) {
+    const reason = planned.dropped[0]?.reason;
+    throw new CheckpointError(
+      'UNSUPPORTED',
+      `"${path.slice(0, 500)}" has nothing that a ${format} file could hold${reason === undefined ? '' : `: ${reason}`}`,
+      { hint: 'a .pt file holds any value' },
+    );
+  }
+  const { tensors, bytes, dropped } = await convert(checkpoint, output, { ...choice, ...writing });
+  return { path, output, tensors, ...facts, bytes, dropped };
+}
+
 interface Parts {
   readonly dtype: string;
   readonly shape: readonly number[];
-  readonly pieces: Iterable<Uint8Array>;
+  readonly pieces: readonly { readonly payload: Payload; readonly byteLength: number }[];
+}
+
+function withHeader(format: string, typeString: string, shape: readonly number[]): Parts['pieces'] {
+  if (format !== '.npy') return [];
+  const header = npyHeader(typeString, shape);
+  return [{ payload: header, byteLength: header.length }];
 }
 
 function arrayParts(array: NdArray, format: string): Parts {
@@ -75,89 +169,33 @@ function arrayParts(array: NdArray, format: string): Parts {
     throw new CheckpointError('UNSUPPORTED', `an array of dtype ${array.dtype} has no plain elements to write`);
   }
   const typeString = array.dtype.replace('>', '<');
-  const header = format === '.npy' ? [npyHeader(typeString, array.shape)] : [];
-  return { dtype: typeString, shape: array.shape, pieces: [...header, array.toBytes()] };
+  const payload = array.toBytes();
+  const pieces = [...withHeader(format, typeString, array.shape), { payload, byteLength: payload.length }];
+  return { dtype: typeString, shape: array.shape, pieces };
 }
 
 function tensorParts(tensor: Tensor, format: string): Parts {
   const { dtype, shape } = tensor;
-  if (format === '.bin') return { dtype: dtype.name, shape, pieces: elementPieces(tensor, dtype) };
   // As NumPy has it, or the next wider type that NumPy has.
-  const target = numpyTypeString(dtype)
-    ? dtype
-    : dtype.isFloatingPoint
-      ? DType.float32
-      : dtype === DType.complex32
-        ? DType.complex64
-        : undefined;
+  const target =
+    format === '.bin' || numpyTypeString(dtype)
+      ? dtype
+      : dtype.isFloatingPoint
+        ? DType.float32
+        : dtype === DType.complex32
+          ? DType.complex64
+          : undefined;
   const typeString = target && numpyTypeString(target);
-  if (!target || !typeString)
+  if (!target || (format === '.npy' && !typeString))
     throw new CheckpointError('UNSUPPORTED', `NumPy has no dtype for ${dtype.name}`, {
       hint: 'extract to a .bin file for the bytes',
     });
-  return { dtype: target.name, shape, pieces: withHeader(npyHeader(typeString, shape), elementPieces(tensor, target)) };
-}
-
-function* withHeader(header: Uint8Array, pieces: Iterable<Uint8Array>): Generator<Uint8Array, void, undefined> {
-  yield header;
-  yield* pieces;
-}
-
-function* elementPieces(tensor: Tensor, target: DType): Generator<Uint8Array, void, undefined> {
-  if (tensor.dtype.elementsPerByte > 1) {
-    yield gather(tensor);
-    return;
-  }
-  for (const { bytes, numel } of gatherBlocks(tensor)) {
-    if (target === tensor.dtype) yield bytes;
-    else {
-      const cast = new Uint8Array(target.byteLength(numel));
-      castElements(tensor.dtype, bytes, target, cast, numel);
-      yield cast;
-    }
-  }
-}
-
-/** Writes beside the target and renames: whatever happens, no half file has its name. */
-async function writeWhole(
-  output: string,
-  pieces: Iterable<Uint8Array>,
-  { signal, onProgress }: ExtractOptions,
-): Promise<number> {
-  const temporary = join(dirname(output), `.torch-checkpoint-${basename(output)}-${randomBytes(4).toString('hex')}`);
-  let file: FileHandle | undefined;
-  let bytes = 0;
-  const writing = async <T>(work: () => Promise<T>): Promise<T> => {
-    try {
-      return await work();
-    } catch (cause) {
-      const { code, message } = cause as NodeJS.ErrnoException;
-      const full = code === 'ENOSPC' || code === 'EDQUOT';
-      throw new CheckpointError(full ? 'DISK_FULL' : 'WRITE_FAILED', full ? 'no space left for the output' : message, {
-        path: output,
-        cause,
-      });
-    }
+  // Packed elements may begin inside a byte.
+  const payload = dtype.elementsPerByte > 1 ? gather(tensor) : payloadOf(tensor, target);
+  const byteLength = target.byteLength(tensor.numel);
+  return {
+    dtype: target.name,
+    shape,
+    pieces: [...withHeader(format, typeString ?? '', shape), { payload, byteLength }],
   };
-  try {
-    file = await writing(() => openFile(temporary, 'wx'));
-    for (const piece of pieces) {
-      signal?.throwIfAborted();
-      for (let at = 0; at < piece.length; ) {
-        const { bytesWritten } = await writing(() => (file as FileHandle).write(piece, at));
-        at += bytesWritten;
-      }
-      bytes += piece.length;
-      onProgress?.({ stage: 'extract', bytes, totalBytes: undefined });
-    }
-    await writing(() => (file as FileHandle).sync());
-    await file.close();
-    file = undefined;
-    await writing(() => rename(temporary, output));
-    return bytes;
-  } catch (error) {
-    await file?.close();
-    await rm(temporary, { force: true });
-    throw error;
-  }
 }
