@@ -43,7 +43,7 @@ async function diagnoseFile(file: string, { verify, salvage: target }: Options, 
   try {
     const diagnosis = await diagnose(file, { ...work, verify });
     progress.end();
-    if (!run.json) await printDiagnosis(diagnosis, run);
+    if (!run.json) await printDiagnosis(diagnosis, target === undefined, run);
     const report = target === undefined || diagnosis.ok ? undefined : await salvage(file, target, work);
     progress.end();
     if (run.json) await run.printJson({ ...diagnosis, ...(report ? { salvaged: report } : {}) });
@@ -55,11 +55,14 @@ async function diagnoseFile(file: string, { verify, salvage: target }: Options, 
   }
 }
 
-async function printDiagnosis(diagnosis: Diagnosis, { out }: Run): Promise<void> {
-  const { ok, kind, message, hint, expectedSize } = diagnosis;
+async function printDiagnosis(diagnosis: Diagnosis, offersSalvage: boolean, { out }: Run): Promise<void> {
+  const { ok, kind, message, hint, expectedSize, salvageable } = diagnosis;
   await out.line(`${out.paint(ok ? 'green' : 'red', ok ? 'ok' : printable(kind))}  ${printable(message)}`);
-  if (expectedSize !== undefined) await out.line(`expected size: ${expectedSize} bytes`);
-  if (hint !== undefined && !message.endsWith(hint)) await out.line(`what to do: ${printable(hint)}`);
+  // Of what is cut short the message says it.
+  if (expectedSize !== undefined && kind !== 'truncated') await out.line(`expected size: ${expectedSize} bytes`);
+  if (hint !== undefined) await out.line(`what to do: ${printable(hint)}`);
+  if (salvageable && offersSalvage)
+    await out.line('or save what is still whole: torch-checkpoint diagnose FILE --salvage OUT.pt');
 }
 
 async function printSalvage(report: SalvageReport, { out }: Run): Promise<void> {

@@ -1,13 +1,18 @@
 /** What a file is, what is wrong with it, and what to do: for files that do not load, and for those that say they do. */
-import { isZip, SNIFF_BYTES, safetensorsHeaderLength } from '../container/magic';
+import { isZip, SNIFF_BYTES, safetensorsHeaderLength, startsWith } from '../container/magic';
 import { parseSafetensorsHeader } from '../container/safetensors-header';
-import { type Sniffed, sniff } from '../container/signatures';
+import { describeUnknown, type Sniffed, sniff } from '../container/signatures';
+import { isTarHeader } from '../container/tar-members';
 import { type CheckpointError, type ErrorCode, isCheckpointError } from '../errors';
 import { DEFAULT_LIMITS } from '../limits';
 import { open } from '../load';
 import type { ByteSource } from '../source/byte-source';
 import { type CheckpointSource, openSource } from '../source/open-source';
 import type { OnProgress } from '../source/progress';
+import { lookAlike, saidBy, shardIndex, shiftedZip, textMode, trailingZeros } from './look-alikes';
+import { leastBytes } from './salvage-zip';
+import { scan } from './scan';
+import { mapZip } from './zip-map';
 
 /** What `diagnose` found: what a file is, and what is wrong with it. */
 export interface Diagnosis {
@@ -16,13 +21,16 @@ export interface Diagnosis {
   /**
    * Of a healthy checkpoint its format: `zip`, `legacy`, `tar`, `torchscript`, `safetensors`, `pickle`. Else what it is or
    * what ails it: `html`, `git-lfs-pointer`, `truncated`, `gzip`, `safetensors` (under a name of PyTorch), `empty`, `zip`
-   * (of something else), `json`, `hdf5`, `zeros`, `onnx`, `unsafe`, `corrupt`, `unsupported`, `limits`, ...
+   * (of something else), `json`, `hdf5`, `zeros`, `onnx`, `text-mode`, `prefixed`, `git-conflict`, `unsafe`, `corrupt`,
+   * `unsupported`, `limits`, ...
    */
   readonly kind: string;
   readonly message: string;
   readonly hint?: string;
   /** Size of the whole file in bytes, where the part that is here tells; of a zip that was cut, the least it can be. */
   readonly expectedSize?: number;
+  /** True where `salvage` is worth a try: some of the storages may be whole. */
+  readonly salvageable?: boolean;
 }
 
 /** Options of `diagnose`. */
@@ -48,6 +56,8 @@ const KINDS: Partial<Record<ErrorCode, string>> = {
 /** No file to diagnose. */
 const NO_INPUT: ReadonlySet<ErrorCode> = new Set(['NOT_FOUND', 'ACCESS_DENIED', 'IO', 'NATIVE_MISSING']);
 const PYTORCH_NAME = /\.(?:pt|pth|bin|ckpt|tar)$/i;
+/** Names that programs give to downloads under way. */
+const PARTIAL_NAME = /\.(?:part|partial|crdownload|download|incomplete|opdownload|tmp)$/i;
 const AGAIN = 'download or copy it again';
 /** So many zero bytes at the end are space that was never filled. */
 const TAIL_BYTES = 4096;
@@ -85,14 +95,7 @@ async function examine(
       const { format, info } = checkpoint;
       if (format === 'safetensors' && PYTORCH_NAME.test(bytes.name ?? '')) return misnamed(bytes);
       const dangerous = info.globals.filter(({ verdict }) => verdict === 'dangerous').map(({ global }) => global);
-      if (dangerous.length > 0) {
-        return {
-          ok: false,
-          kind: 'unsafe',
-          message: `loading the file with Python would run ${dangerous.slice(0, 5).join(', ')}; nothing was run here`,
-          hint: 'delete it, or look at it with "torch-checkpoint scan"',
-        };
-      }
+      if (dangerous.length > 0) return unsafe(dangerous);
       const damaged = verify ? (await checkpoint.verify(reading)).damaged : [];
       if (damaged.length > 0) return corrupt(damaged);
       let tensors = 0;
@@ -107,8 +110,34 @@ async function examine(
     }
   } catch (error) {
     if (!isCheckpointError(error) || NO_INPUT.has(error.code)) throw error;
-    return ailment(error, bytes, head);
+    const found = await ailment(error, bytes, head, signal);
+    // A file that is built to confuse readers is not to be downloaded again.
+    if (!MAYBE_HOSTILE.has(found.kind)) return found;
+    const { globals } = await scan(source, signal ? { signal } : {});
+    const dangerous = globals.filter(({ verdict }) => verdict === 'dangerous').map(({ name }) => name);
+    return dangerous.length > 0 ? unsafe(dangerous) : found;
   }
+}
+
+const MAYBE_HOSTILE = new Set([
+  'corrupt',
+  'zip',
+  'truncated',
+  'unsupported',
+  'unsafe',
+  'unknown',
+  'limits',
+  'prefixed',
+]);
+
+function unsafe(names: readonly string[]): Diagnosis {
+  const more = names.length > 5 ? ` and ${names.length - 5} more` : '';
+  return {
+    ok: false,
+    kind: 'unsafe',
+    message: `loading the file with Python would run ${names.slice(0, 5).join(', ')}${more}; nothing was run here`,
+    hint: 'delete it, or look at it with "torch-checkpoint scan"',
+  };
 }
 
 const NAMES = {
@@ -137,48 +166,104 @@ function corrupt(damaged: readonly { record: string; reason: string }[]): Diagno
     ok: false,
     kind: 'corrupt',
     message: `record "${first.record}" is damaged: ${first.reason}${more}`,
-    hint: `${AGAIN}; other records can still be read`,
+    hint: AGAIN,
+    salvageable: true,
   };
 }
 
-function ailment(error: CheckpointError, bytes: ByteSource, head: Uint8Array): Diagnosis {
-  const sniffed = isZip(head) ? undefined : sniff(head, bytes.byteLength);
-  if (sniffed && sniffed.code === error.code) return fromSniffed(sniffed);
-  const expectedSize = expectedSizeOf(error, bytes, head);
-  const hint = error.hint === undefined ? {} : { hint: error.hint };
-  const size = expectedSize === undefined ? {} : { expectedSize };
-  if (isCutShort(error, bytes, head, expectedSize)) {
-    const zeros = endsInZeros(bytes) ? 'its end is zero bytes that were never filled: ' : '';
-    const known = expectedSize === undefined ? '' : `it has ${bytes.byteLength} bytes of ${expectedSize}: `;
-    return {
-      ok: false,
-      kind: 'truncated',
-      message: `the file is cut short: ${known}${zeros}${error.message}`,
-      hint: error.hint ?? AGAIN,
-      ...size,
-    };
-  }
-  // A zip that is sound and of something else.
-  const kind = error.code === 'NOT_A_CHECKPOINT' && isZip(head) ? 'zip' : (KINDS[error.code] ?? 'corrupt');
-  return { ok: false, kind, message: error.message, ...(kind === 'corrupt' ? { hint: error.hint ?? AGAIN } : hint) };
+async function ailment(
+  error: CheckpointError,
+  bytes: ByteSource,
+  head: Uint8Array,
+  signal: AbortSignal | undefined,
+): Promise<Diagnosis> {
+  const isArchive = isZip(head);
+  const sniffed = isArchive ? undefined : sniff(head, bytes.byteLength);
+  if (sniffed && sniffed.code === error.code) return fromSniffed(sniffed, head);
+  if (isTarHeader(head)) return { ok: false, kind: 'tar', message: withoutPlace(error), hint: error.hint ?? AGAIN };
+  const isUnknown = !isArchive && (error.code === 'NOT_A_CHECKPOINT' || error.code === 'PICKLE_CORRUPT');
+  const shifted = isUnknown ? shiftedZip(bytes) : undefined;
+  if (shifted) return { ok: false, ...shifted, salvageable: true };
+  const alike = isUnknown ? lookAlike(head, bytes) : undefined;
+  if (alike) return { ok: false, ...alike };
+  if (await isCutShort(error, bytes, head)) return truncated(error, bytes, head, signal);
+  const garbled = error.code === 'ZIP_CORRUPT' ? textMode(bytes) : undefined;
+  if (garbled) return { ok: false, ...garbled };
+  if (isArchive && (error.code === 'NOT_A_CHECKPOINT' || startsWith(head, 'PK\x05\x06'))) return otherZip(error, bytes);
+  const kind = error.code === 'NOT_A_CHECKPOINT' ? describeUnknown(head).kind : (KINDS[error.code] ?? 'corrupt');
+  const message = withoutPlace(error);
+  if (kind === 'corrupt') return { ok: false, kind, message, hint: error.hint ?? AGAIN, salvageable: isArchive };
+  return { ok: false, kind, message, ...(error.hint === undefined ? {} : { hint: error.hint }) };
 }
 
-function fromSniffed({ kind, message, hint, expectedSize }: Sniffed): Diagnosis {
+/** A zip that is sound and of something else, or of a checkpoint that was packed anew. */
+function otherZip(error: CheckpointError, bytes: ByteSource): Diagnosis {
+  const message = withoutPlace(error).replace(/^PytorchStreamReader failed.*?not found; /, 'no PyTorch checkpoint: ');
+  const entries = mapZip(bytes)?.entries ?? [];
+  if (!entries.some(({ name }) => name.endsWith('/data.pkl')))
+    return { ok: false, kind: 'zip', message, ...(error.hint === undefined ? {} : { hint: error.hint }) };
+  return {
+    ok: false,
+    kind: 'zip',
+    message: `a checkpoint that was unpacked and packed again, along with other files: ${message}`,
+    hint: 'PyTorch wants all records in one folder: zip that folder alone, without compression (zip -0 -r OUT FOLDER)',
+    salvageable: true,
+  };
+}
+
+/** The message without what the diagnosis tells anyway: the file it is about, and what to do. */
+function withoutPlace({ message, path, hint }: CheckpointError): string {
+  let text = message;
+  if (path !== undefined && text.startsWith(path)) text = text.slice(path.length).replace(/^(?:: | (?=at byte))/, '');
+  return hint !== undefined && text.endsWith(`; ${hint}`) ? text.slice(0, -hint.length - 2) : text;
+}
+
+function fromSniffed({ kind, message, hint, expectedSize }: Sniffed, head: Uint8Array): Diagnosis {
+  const index = kind === 'json' ? shardIndex(head) : undefined;
+  if (index) return { ok: false, ...index };
   return {
     ok: false,
     kind,
-    message,
+    message: message + saidBy(kind, head),
     ...(hint === undefined ? {} : { hint }),
     ...(expectedSize === undefined ? {} : { expectedSize }),
   };
 }
 
-function isCutShort(
+async function truncated(
   error: CheckpointError,
   bytes: ByteSource,
   head: Uint8Array,
-  expectedSize: number | undefined,
-): boolean {
+  signal: AbortSignal | undefined,
+): Promise<Diagnosis> {
+  const zeros = trailingZeros(bytes);
+  const { byteLength, name } = bytes;
+  const salvageable = true;
+  if (zeros >= TAIL_BYTES) {
+    return {
+      ok: false,
+      kind: 'truncated',
+      message: `the last ${zeros} of ${byteLength} bytes are zeros: the space was reserved and never filled`,
+      hint: 'the download or copy did not finish: resume it, or do it again',
+      salvageable,
+    };
+  }
+  const exact = isZip(head) ? undefined : expectedSizeOf(error, bytes, head);
+  const least = isZip(head) ? await leastBytes(bytes, signal) : undefined;
+  const size = exact ?? least;
+  const known = exact !== undefined ? `${exact}` : `at least ${least}`;
+  return {
+    ok: false,
+    kind: 'truncated',
+    message: `the file is cut short: ${size === undefined ? withoutPlace(error) : `it has ${byteLength} bytes of ${known}`}`,
+    hint: PARTIAL_NAME.test(name ?? '') ? 'its name says that the download has not finished: resume it' : AGAIN,
+    ...(size === undefined ? {} : { expectedSize: size }),
+    salvageable,
+  };
+}
+
+async function isCutShort(error: CheckpointError, bytes: ByteSource, head: Uint8Array): Promise<boolean> {
+  const expectedSize = isZip(head) ? undefined : expectedSizeOf(error, bytes, head);
   if (error.code === 'TRUNCATED' || (expectedSize !== undefined && expectedSize > bytes.byteLength)) return true;
   // A zip ends with its directory: one that begins well and has no end was cut.
   return error.code === 'ZIP_CORRUPT' && isZip(head) && !hasZipEnd(bytes);
@@ -191,15 +276,10 @@ function hasZipEnd(bytes: ByteSource): boolean {
   return Buffer.from(tail.buffer, tail.byteOffset, tail.byteLength).lastIndexOf('PK\x05\x06', undefined, 'latin1') >= 0;
 }
 
-function endsInZeros(bytes: ByteSource): boolean {
-  if (bytes.byteLength < TAIL_BYTES) return false;
-  return bytes.read(bytes.byteLength - TAIL_BYTES, TAIL_BYTES).every((byte) => byte === 0);
-}
-
-/** safetensors say their size at the beginning; legacy streams once their pickles are read; zips by their records. */
+/** safetensors say their size at the beginning, legacy streams once their pickles are read. */
 function expectedSizeOf(error: CheckpointError, bytes: ByteSource, head: Uint8Array): number | undefined {
   const headerBytes = safetensorsHeaderLength(head, DEFAULT_LIMITS.maxHeaderBytes);
-  if (headerBytes !== undefined && !isZip(head)) {
+  if (headerBytes !== undefined) {
     if (8 + headerBytes > bytes.byteLength) return undefined;
     try {
       return 8 + headerBytes + parseSafetensorsHeader(bytes.read(8, headerBytes)).dataBytes;
@@ -208,7 +288,5 @@ function expectedSizeOf(error: CheckpointError, bytes: ByteSource, head: Uint8Ar
     }
   }
   const stated = /It has \d+ bytes of (\d{1,15})\b/.exec(error.message)?.[1];
-  if (stated !== undefined) return Number(stated);
-  const missing = /at least (\d{1,15}) more bytes expected/.exec(error.message)?.[1];
-  return missing === undefined ? undefined : bytes.byteLength + Number(missing);
+  return stated === undefined ? undefined : Number(stated);
 }

@@ -9,9 +9,9 @@ import { readContext } from '../load';
 import type { PyValue } from '../pickle/values';
 import { verdictOf } from '../pickle/verdicts';
 import { type ByteSource, WIDEST_ITEM_BYTES } from '../source/byte-source';
-import { MetaBytes, type StorageBytes } from '../tensor/storage';
+import { MetaBytes, type Storage, type StorageBytes } from '../tensor/storage';
 import { type Found, FoundStorages } from './found-storages';
-import type { Remains, SalvageOptions } from './salvage';
+import type { Lost, Remains, SalvageOptions } from './salvage';
 import { type FoundRecord, findRecords } from './torn-zip';
 
 const STORED = 0;
@@ -56,6 +56,38 @@ function graphOf(records: Records): Remains | string {
   return { graph: { root, lost } };
 }
 
+/**
+ * How many bytes a zip that was cut has had at least: its records, the storages that its pickle names, and its directory.
+ * Nothing is checked.
+ */
+export async function leastBytes(source: ByteSource, signal: AbortSignal | undefined): Promise<number> {
+  const found = await findRecords(source, { maxRecords: DEFAULT_LIMITS.maxRecords, signal });
+  const records = new Records(source, found);
+  const graph = graphOf(records);
+  const lost = typeof graph === 'string' || !graph.graph ? new Map<Storage, Lost>() : graph.graph.lost;
+  let [recordsEnd, directory] = [0, END_BYTES];
+  for (const { name, dataOffset, storedLength, availableBytes } of found) {
+    directory += DIRECTORY_ENTRY_BYTES + Buffer.byteLength(name);
+    recordsEnd = Math.max(recordsEnd, dataOffset + (storedLength ?? availableBytes));
+  }
+  for (const [{ nbytes, key }, { record }] of lost) {
+    const here = records.availableBytes(record);
+    recordsEnd += Math.max(0, nbytes - here);
+    if (here > 0) continue;
+    const nameBytes = key.length + MIN_NAME_BYTES;
+    recordsEnd += LOCAL_HEADER_BYTES + nameBytes;
+    directory += DIRECTORY_ENTRY_BYTES + nameBytes;
+  }
+  return Math.max(recordsEnd + directory, source.byteLength + 1);
+}
+
+/** What a record takes at least in the directory and before its payload, without its name; the end record. */
+const DIRECTORY_ENTRY_BYTES = 46;
+const LOCAL_HEADER_BYTES = 30;
+const END_BYTES = 22;
+/** `a/data/` before the key. */
+const MIN_NAME_BYTES = 7;
+
 class Records {
   readonly source: ByteSource;
   /** By name without the archive name. */
@@ -80,6 +112,11 @@ class Records {
   hasFolder(folder: string): boolean {
     for (const name of this.#records.keys()) if (name.startsWith(folder)) return true;
     return false;
+  }
+
+  /** Bytes of the record that are in the file; 0 where it is missing. */
+  availableBytes(name: string): number {
+    return this.#records.get(name)?.availableBytes ?? 0;
   }
 
   /** Compares every stored record that is here with its checksum. */

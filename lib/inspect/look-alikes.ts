@@ -1,0 +1,236 @@
+/**
+ * Files that no reader takes for a checkpoint, told more exactly than a reader needs to: what an answer of a server says,
+ * what a tool left behind, what went wrong on the way here. One row per kind; the first that matches wins.
+ */
+
+import { startsWith } from '../container/magic';
+import type { ByteSource } from '../source/byte-source';
+import { mapZip } from './zip-map';
+
+export interface LookAlike {
+  readonly kind: string;
+  readonly message: string;
+  readonly hint?: string;
+}
+
+interface Row extends LookAlike {
+  /** `text`: the head as Latin-1, without a byte order mark and leading white space. */
+  matches(head: Uint8Array, text: string, bytes: ByteSource): boolean;
+}
+
+const DOWNLOAD_AGAIN = 'download it again, in binary mode';
+
+const ROWS: readonly Row[] = [
+  {
+    kind: 'git-conflict',
+    message: 'the file holds the two sides of a Git merge conflict',
+    hint: 'choose one side: git checkout --ours FILE or --theirs FILE, then git lfs pull where they are LFS pointers',
+    matches: (_head, text) => text.startsWith('<<<<<<< '),
+  },
+  {
+    kind: 'http-response',
+    message: 'the file begins with the headers of an HTTP response',
+    hint: 'they were saved along with the body: download it again without them (curl without -i)',
+    matches: (_head, text) => /^HTTP\/[\d.]+ \d{3}/.test(text),
+  },
+  {
+    kind: 'multipart',
+    message: 'the file begins with the boundary of a multipart message: an upload was saved as it came',
+    hint: 'the server that took it must take the parts apart',
+    matches: (_head, text) => /^--[\w'()+,./:=?-]{1,70}\r?\nContent-/i.test(text),
+  },
+  {
+    kind: 'xml',
+    message: 'the file is an error of a server in XML',
+    hint: DOWNLOAD_AGAIN,
+    matches: (_head, text) => /^<Error\b/.test(text),
+  },
+  {
+    kind: 'base64',
+    message: 'the file is Base64 text of something else',
+    hint: 'decode it first: base64 -d FILE > OUT',
+    matches: (head, text) =>
+      head.length >= 200 && /^(?:[A-Za-z0-9+/]{60,}={0,2}\r?\n?)+[A-Za-z0-9+/=\r\n]*$/.test(text),
+  },
+  {
+    kind: 'url',
+    message: 'the file is a URL, not what it leads to',
+    hint: 'download what stands there',
+    matches: (_head, text, { byteLength }) => byteLength < 2048 && /^(?:https?|s3|gs|hf):\/\/\S+\s*$/.test(text),
+  },
+  {
+    kind: 'python',
+    message: 'the file is Python source text',
+    hint: 'the program that makes the model, not its weights; those are in another file',
+    matches: (_head, text) =>
+      /^(?:#!.*python.*|#.*|"""|import \w|from \w[\w.]* import )/.test(text) &&
+      /^(?:import|from) \w|^def \w|^class \w/m.test(text),
+  },
+  {
+    kind: 'aria2',
+    message: 'the file is the control file of an aria2 download that has not finished',
+    hint: 'run the same aria2c command again; the data is in the file without .aria2',
+    matches: (head, _text, { name }) => /\.aria2$/i.test(name ?? '') && startsWith(head, [0, 1]),
+  },
+  {
+    kind: 'tensorflow',
+    message: 'the file is the index of a TensorFlow checkpoint, not a PyTorch checkpoint',
+    matches: (_head, _text, bytes) => endsWith(bytes, [0x57, 0xfb, 0x80, 0x8b, 0x24, 0x75, 0x47, 0xdb]),
+  },
+  { kind: 'onnx', message: 'the file is an ONNX Runtime model (.ort)', matches: (head) => startsWith(head, 'ORTM', 4) },
+  {
+    kind: 'pe',
+    message: 'the file is a Windows program or library',
+    matches: (head) => startsWith(head, 'MZ'),
+  },
+  { kind: 'mp4', message: 'the file is a video (MP4)', matches: (head) => startsWith(head, 'ftyp', 4) },
+  {
+    kind: 'msgpack',
+    message: 'the file is MessagePack, as Flax writes, not a PyTorch checkpoint',
+    matches: (head) =>
+      head.length > 2 &&
+      ((head[0] as number) & 0xf0) === 0x80 &&
+      /^[\xa1-\xbf][a-z_]+/.test(latin1(head.subarray(1, 16))),
+  },
+  {
+    kind: 'zlib',
+    message: 'the file is zlib data: joblib and others compress their pickles',
+    hint: 'load it with joblib, and save it without compression',
+    matches: (head) => head[0] === 0x78 && head.length > 2 && ((head[0] << 8) | (head[1] as number)) % 31 === 0,
+  },
+];
+
+export function lookAlike(head: Uint8Array, bytes: ByteSource): LookAlike | undefined {
+  const text = latin1(head)
+    .replace(/^\xef\xbb\xbf/, '')
+    .trimStart();
+  if (head.length > 0 && text === '') return { kind: 'text', message: 'the file is nothing but white space' };
+  const row = ROWS.find(({ matches }) => matches(head, text, bytes));
+  if (!row) return undefined;
+  const { kind, message, hint } = row;
+  const said = kind === 'xml' ? xmlSaid(text) : '';
+  return { kind, message: message + said, ...(hint === undefined ? {} : { hint }) };
+}
+
+/** The map over the shards of a model, as transformers and safetensors write it. */
+export function shardIndex(head: Uint8Array): LookAlike | undefined {
+  if (!/"weight_map"\s*:/.test(latin1(head))) return undefined;
+  return {
+    kind: 'json',
+    message: 'the file is the index of a model in several files, not one of them',
+    hint: 'torch-checkpoint convert takes the index, or the folder, for the model',
+  };
+}
+
+/** What a page or an error says of itself, to be put behind the message. */
+export function saidBy(kind: string, head: Uint8Array): string {
+  const text = new TextDecoder().decode(head);
+  switch (kind) {
+    case 'html': {
+      const title = /<title[^>]*>\s*([^<]{1,200}?)\s*<\/title>/i.exec(text)?.[1];
+      return title === undefined ? '' : `, titled ${quoted(title)}`;
+    }
+    case 'xml':
+      return xmlSaid(text);
+    case 'json': {
+      const said = /"(?:message|error|detail|error_description|errors)"\s*:\s*("(?:[^"\\]|\\.){1,200}")/.exec(
+        text,
+      )?.[1];
+      return said === undefined ? '' : `, which says ${said}`;
+    }
+    default:
+      return '';
+  }
+}
+
+function xmlSaid(text: string): string {
+  const said = ['Code', 'Message'].map((tag) => new RegExp(`<${tag}>([^<]{1,200})</${tag}>`).exec(text)?.[1]);
+  const parts = said.filter((part) => part !== undefined);
+  return parts.length === 0 ? '' : `, which says ${quoted(parts.join(': '))}`;
+}
+
+function quoted(text: string): string {
+  return JSON.stringify(text.replace(/\s+/g, ' '));
+}
+
+/** A zip that something stands before, or whose beginning is missing: its directory still counts from where it was. */
+export function shiftedZip(bytes: ByteSource): LookAlike | undefined {
+  const map = mapZip(bytes);
+  if (!map || map.prefixBytes === 0) return undefined;
+  if (map.prefixBytes < 0) {
+    return {
+      kind: 'truncated',
+      message: `the beginning is missing: the directory at the end counts from ${-map.prefixBytes} bytes further ahead`,
+      hint: 'download or copy it again, from its start',
+    };
+  }
+  return {
+    kind: 'prefixed',
+    message: `${map.prefixBytes} bytes of something else stand before the zip`,
+    hint: `cut them off: tail -c +${map.prefixBytes + 1} FILE > OUT`,
+  };
+}
+
+const PROBE_BYTES = 1 << 18;
+/** So many line feeds by chance would have one without a carriage return before it. */
+const ENOUGH_LINE_FEEDS = 16;
+
+/** Binary data that went through something that took it for text. */
+export function textMode(bytes: ByteSource): LookAlike | undefined {
+  const probe = Buffer.from(bytes.read(0, Math.min(PROBE_BYTES, bytes.byteLength)));
+  const text = probe.toString('latin1');
+  const replaced = text.split('\xef\xbf\xbd').length - 1;
+  if (replaced >= ENOUGH_LINE_FEEDS) {
+    return {
+      kind: 'text-mode',
+      message: 'the file was read as UTF-8 text on its way: bytes that are no text were replaced and are lost',
+      hint: DOWNLOAD_AGAIN,
+    };
+  }
+  const feeds = text.split('\n').length - 1;
+  if (feeds >= ENOUGH_LINE_FEEDS && text.split('\r\n').length - 1 === feeds) {
+    return {
+      kind: 'text-mode',
+      message:
+        'every line feed has a carriage return before it: the file was transferred as text (FTP in ASCII mode, Git with autocrlf)',
+      hint: DOWNLOAD_AGAIN,
+    };
+  }
+  if (/[\x80-\xff]/.test(text) && isUtf8(probe)) {
+    return {
+      kind: 'text-mode',
+      message: 'the bytes are UTF-8 throughout: the file was converted from Latin-1 text on its way',
+      hint: DOWNLOAD_AGAIN,
+    };
+  }
+  return undefined;
+}
+
+function isUtf8(bytes: Uint8Array): boolean {
+  try {
+    new TextDecoder('utf-8', { fatal: true }).decode(bytes, { stream: true });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Zero bytes at the end: room that was reserved and not filled. */
+export function trailingZeros(bytes: ByteSource): number {
+  const PIECE_BYTES = 1 << 20;
+  for (let end = bytes.byteLength; end > 0; end -= PIECE_BYTES) {
+    const start = Math.max(0, end - PIECE_BYTES);
+    const piece = bytes.read(start, end - start);
+    for (let i = piece.length - 1; i >= 0; i--) if (piece[i] !== 0) return bytes.byteLength - start - i - 1;
+  }
+  return bytes.byteLength;
+}
+
+function endsWith(bytes: ByteSource, signature: readonly number[]): boolean {
+  const start = bytes.byteLength - signature.length;
+  return start >= 0 && startsWith(bytes.read(start, signature.length), signature);
+}
+
+function latin1(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
+}
