@@ -84,10 +84,18 @@ async function print(report: DiffReport, limit: number, { out }: Run): Promise<v
   );
 }
 
-function changeText({ path, reason, a, b, count, maxAbs, maxUlp }: Change): string {
+function changeText({ path, reason, a, b, count, maxAbs, maxRel, maxUlp }: Change): string {
   const name = printable(path) || '(root)';
   if (reason !== 'values' || count === undefined)
     return `${name}: ${reason === 'value' ? '' : `${reason} `}${printable(a ?? '')} -> ${printable(b ?? '')}`;
-  const far = `${grouped(count)} ${count === 1 ? 'element differs' : 'elements differ'}, by ${maxAbs} at most`;
-  return `${name}: ${far}${maxUlp === undefined ? '' : ` (${grouped(maxUlp)} ulp)`}`;
+  const many = `${grouped(count)} ${count === 1 ? 'element differs' : 'elements differ'}`;
+  if (maxAbs === Number.POSITIVE_INFINITY) return `${name}: ${many}, NaN or infinite on one side only`;
+  const apart = [`${rounded(maxAbs)}`];
+  if (maxRel !== undefined && Number.isFinite(maxRel)) apart.push(`${rounded(maxRel)} relative`);
+  if (maxUlp !== undefined && Number.isFinite(maxUlp)) apart.push(`${grouped(maxUlp)} ulp`);
+  return `${name}: ${many}, by ${apart.join(', ')} at most`;
+}
+
+function rounded(value: number | undefined): string {
+  return String(Number(value?.toPrecision(6)));
 }

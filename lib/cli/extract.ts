@@ -4,7 +4,7 @@ import { type ExtractReport, extract } from '../inspect/extract';
 import { addCommonOptions } from './options';
 import { type CommonOptions, EXIT, type ExitCode, type Run, runCommand } from './outcome';
 import { progressLine } from './progress';
-import { grouped, humanBytes, printable } from './text';
+import { counted, humanBytes, printable } from './text';
 
 export function command(): Command {
   const made = new Command('extract')
@@ -47,8 +47,6 @@ async function print({ output, tensors, dtype, shape, bytes, dropped }: ExtractR
   for (const { path, reason } of dropped)
     await out.line(out.paint('yellow', `! left out ${printable(path)}: ${printable(reason)}`));
   const what =
-    dtype !== undefined && shape !== undefined
-      ? `${dtype} [${shape.join(', ')}]`
-      : `${grouped(tensors)} ${tensors === 1 ? 'tensor' : 'tensors'}`;
+    dtype !== undefined && shape !== undefined ? `${dtype} [${shape.join(', ')}]` : counted(tensors, 'tensor');
   await out.line(`${printable(output)}: ${what}, ${humanBytes(bytes)}`);
 }

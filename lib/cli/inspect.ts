@@ -4,8 +4,9 @@ import { type Inspection, inspect, type TensorFacts } from '../inspect/inspect';
 import { globMatcher } from './glob';
 import { addCommonOptions, wholeNumber } from './options';
 import { type CommonOptions, EXIT, type ExitCode, type Run, runCommand } from './outcome';
+import type { Output } from './output';
 import { type Column, printTable } from './table';
-import { grouped, humanBytes, jsonText, printable, shorten, wrapAtCommas } from './text';
+import { counted, grouped, humanBytes, jsonText, printable, shorten, wrapAtCommas } from './text';
 
 interface Options extends CommonOptions {
   limit?: number;
@@ -80,22 +81,25 @@ async function printJson(inspection: Inspection, { out }: Run): Promise<void> {
 
 const shapeText = (shape: readonly number[]): string => `[${shape.join(', ')}]`;
 
-function columnsFor(tensors: readonly TensorFacts[]): Column<TensorFacts>[] {
+/** `isRoot`: the file holds one tensor and nothing around it. */
+function columnsFor(tensors: readonly TensorFacts[], isRoot: boolean): Column<TensorFacts>[] {
   const elsewhere = tensors.some(({ location }) => location !== 'cpu');
   return [
     {
       title: 'path',
       priority: 0,
-      minWidth: 12,
-      text: ({ path }) => (path === '' ? '(the file is this tensor)' : printable(path)),
+      text: ({ path }) => (path !== '' ? printable(path) : isRoot ? '(the file is this tensor)' : "''"),
     },
     { title: 'dtype', priority: 1, text: dtypeText },
     { title: 'shape', priority: 0, minWidth: 10, text: ({ shape }) => shapeText(shape) },
     { title: 'size', priority: 3, align: 'right', text: ({ bytes }) => humanBytes(bytes) },
     { title: 'location', priority: 4, minWidth: 8, text: ({ location }) => (elsewhere ? printable(location) : '') },
-    { title: 'shared with', priority: 5, minWidth: 12, text: ({ sharedWith }) => printable(sharedWith ?? '') },
+    { title: SHARED, priority: 5, minWidth: 12, text: ({ sharedWith }) => printable(sharedWith ?? '') },
   ];
 }
+
+/** Title of the column that says which tensor has the same storage. */
+const SHARED = 'shared with';
 
 function dtypeText({ dtype, layout }: TensorFacts): string {
   return layout === 'strided' ? dtype : `${dtype} ${printable(layout)}`;
@@ -116,18 +120,16 @@ async function print(
   if (tensors.length > 0) {
     await out.line();
     const shown = tensors.slice(0, limit);
-    await printTable(out, shown, columnsFor(shown));
+    const left = await printTable(
+      out,
+      shown,
+      columnsFor(shown, inspection.tensors.length === 1 && inspection.valueCount === 0),
+    );
     if (tensors.length > shown.length)
       await out.line(out.paint('dim', `... ${grouped(tensors.length - shown.length)} more tensors`));
+    if (left.includes(SHARED)) await printSharing(shown, out);
   }
-  if (inspection.values.length > 0) {
-    await out.line();
-    await out.line(out.paint('bold', 'other values'));
-    for (const { path, repr } of inspection.values.slice(0, maxValues))
-      await out.line(shorten(`${printable(path) || '(root)'} = ${printable(repr)}`, width));
-    const more = inspection.valueCount - Math.min(maxValues, inspection.values.length);
-    if (more > 0) await out.line(out.paint('dim', `... ${grouped(more)} more values (--limit shows more)`));
-  }
+  await printValues(inspection, maxValues, out);
   const notable = inspection.verdicts.filter(({ verdict }) => verdict !== 'safe');
   if (notable.length > 0) {
     await out.line();
@@ -139,18 +141,54 @@ async function print(
   }
 }
 
+/** Groups that are named where the table has no room to. */
+const MAX_GROUPS = 20;
+
+async function printSharing(tensors: readonly TensorFacts[], out: Output): Promise<void> {
+  const groups = new Map<string, string[]>();
+  for (const { path, sharedWith } of tensors) {
+    if (sharedWith === undefined) continue;
+    const known = groups.get(sharedWith);
+    if (known) known.push(path);
+    else groups.set(sharedWith, [sharedWith, path]);
+  }
+  await out.line();
+  await out.line(out.paint('bold', 'one storage for'));
+  for (const names of [...groups.values()].slice(0, MAX_GROUPS))
+    for (const line of wrapAtCommas(names.map(printable).join(', '), out.width))
+      await out.line(shorten(line, out.width));
+  if (groups.size > MAX_GROUPS)
+    await out.line(out.paint('dim', `... ${counted(groups.size - MAX_GROUPS, 'more group')}`));
+}
+
+/** The version of each module, which PyTorch puts into every state dict: of no interest to those who look at one. */
+const MODULE_VERSION = /(?:^|\.)_metadata\.(?:.*\.)?version$/;
+
+async function printValues({ values, valueCount }: Inspection, maxValues: number, out: Output): Promise<void> {
+  const notable = values.filter(({ path }) => !MODULE_VERSION.test(path));
+  const versions = values.length - notable.length;
+  if (notable.length > 0) {
+    await out.line();
+    await out.line(out.paint('bold', 'other values'));
+    for (const { path, repr } of notable.slice(0, maxValues))
+      await out.line(shorten(`${printable(path) || '(root)'} = ${printable(repr)}`, out.width));
+  }
+  const more = valueCount - versions - Math.min(maxValues, notable.length);
+  if (more > 0) await out.line(out.paint('dim', `... ${counted(more, 'more value')} (--limit shows more)`));
+  if (versions > 0) await out.line(out.paint('dim', `(and ${counted(versions, 'module version')} in _metadata)`));
+}
+
 function* headLines(inspection: Inspection): Generator<string> {
   const { format, writer, byteOrder, pickleProtocol, records, fileBytes } = inspection;
   const facts = [format, humanBytes(fileBytes)];
   if (writer) facts.push(`PyTorch ${printable(writer)}`);
   if (pickleProtocol !== undefined) facts.push(`pickle protocol ${pickleProtocol}`);
   if (byteOrder === 'big') facts.push('big-endian');
-  if (records > 0) facts.push(`${grouped(records)} records`);
+  if (records > 0) facts.push(counted(records, 'record'));
   yield facts.join(', ');
   const dtypes = Object.entries(inspection.dtypes).map(([name, count]) => `${grouped(count)} ${name}`);
-  const count = inspection.tensors.length;
   const listed = dtypes.length > 0 ? ` (${dtypes.join(', ')})` : '';
-  yield `${grouped(count)} ${count === 1 ? 'tensor' : 'tensors'}${listed}, ${grouped(inspection.parameters)} elements, ${humanBytes(inspection.tensorBytes)}`;
+  yield `${counted(inspection.tensors.length, 'tensor')}${listed}, ${counted(inspection.parameters, 'element')}, ${humanBytes(inspection.tensorBytes)}`;
   if (inspection.unreachableBytes > 0)
     yield `${humanBytes(inspection.unreachableBytes)} of ${humanBytes(inspection.storageBytes)} of storages are reached by no tensor`;
   if (inspection.aliases.length > 0)

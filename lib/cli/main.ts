@@ -12,7 +12,7 @@ interface Row {
   /** As the list of commands shows it. */
   readonly usage: string;
   readonly summary: string;
-  load(): Promise<{ command(): Command }>;
+  load(): Promise<{ command(commands: () => Promise<readonly Command[]>): Command }>;
 }
 
 const COMMANDS: readonly Row[] = [
@@ -31,7 +31,7 @@ const COMMANDS: readonly Row[] = [
   {
     names: ['verify'],
     usage: 'verify <file>',
-    summary: 'check every record against its checksum',
+    summary: 'check records against checksums and a manifest',
     load: () => import('./verify'),
   },
   {
@@ -43,7 +43,7 @@ const COMMANDS: readonly Row[] = [
   {
     names: ['diagnose'],
     usage: 'diagnose <file>',
-    summary: 'say what a file is and what is wrong with it',
+    summary: 'say what is wrong with a file, and salvage it',
     load: () => import('./diagnose'),
   },
   {
@@ -67,7 +67,7 @@ const COMMANDS: readonly Row[] = [
   {
     names: ['extract'],
     usage: 'extract <file> <path> <out>',
-    summary: 'write one tensor to a .npy or .bin file',
+    summary: 'write one tensor or sub-tree to a file of its own',
     load: () => import('./extract'),
   },
   {
@@ -78,6 +78,11 @@ const COMMANDS: readonly Row[] = [
   },
 ];
 
+/** Loads all of them: for completion scripts, which name every option. */
+function everyCommand(): Promise<Command[]> {
+  return Promise.all(COMMANDS.map(async ({ load }) => (await load()).command(everyCommand)));
+}
+
 function version(): string {
   return (require('../../package.json') as { version: string }).version;
 }
@@ -85,20 +90,30 @@ function version(): string {
 async function programFor(args: readonly string[]): Promise<Command> {
   const program = new Command('torch-checkpoint')
     .description(
-      'Look into, check and compare PyTorch checkpoints, without Python and without running code from a file.',
+      'Look into, check, compare and convert PyTorch checkpoints, without Python and without running code from a file.',
     )
     .version(version(), '-V, --version', 'print the version')
     .helpCommand('help [command]', 'show the help of a command')
     .showHelpAfterError('(add --help for how to use it)')
     .addHelpText(
       'after',
-      '\nExamples:\n  torch-checkpoint ls model.pt\n  torch-checkpoint help scan\n\nExit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 unreadable input, 4 unwritable output.',
+      `
+Examples:
+  torch-checkpoint ls model.pt                               what is in it
+  torch-checkpoint show model.pt fc.weight                   one tensor, as Python prints it
+  torch-checkpoint convert model.pt model.safetensors
+  torch-checkpoint diff before.pt after.safetensors
+  torch-checkpoint scan downloads/                           is any of it dangerous?
+  torch-checkpoint diagnose broken.pt --salvage rescued.pt
+  torch-checkpoint help scan                                 more about one command
+
+Exit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 unreadable input, 4 unwritable output, 130 and 143 interrupted.`,
     );
   program.exitOverride();
   const word = args[0] === 'help' ? args[1] : args[0];
   for (const { names, usage, summary, load } of COMMANDS) {
     if (word !== undefined && names.includes(word)) {
-      const command = (await load()).command();
+      const command = (await load()).command(everyCommand);
       command.exitOverride().showHelpAfterError('(add --help for how to use it)');
       program.addCommand(command);
     } else {

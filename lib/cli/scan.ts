@@ -5,7 +5,7 @@ import { type Finding, type ScanReport, scan } from '../inspect/scan';
 import type { Verdict } from '../pickle/verdicts';
 import { addCommonOptions, wholeNumber } from './options';
 import { type CommonOptions, EXIT, type ExitCode, type Run, runCommand, UsageError } from './outcome';
-import { printable } from './text';
+import { counted, printable } from './text';
 
 interface Options extends CommonOptions {
   sarif?: boolean;
@@ -75,7 +75,7 @@ async function print(report: ScanReport, path: string, run: Run): Promise<void> 
   const count = (verdict: Verdict): number => report.files?.filter((file) => file.verdict === verdict).length ?? 0;
   await out.line();
   await out.line(
-    `${report.files.length} files: ${count('safe')} safe, ${count('unknown')} unknown, ${count('dangerous')} dangerous`,
+    `${counted(report.files.length, 'file')}: ${count('safe')} safe, ${count('unknown')} unknown, ${count('dangerous')} dangerous`,
   );
 }
 

@@ -1,9 +1,10 @@
 /**
- * Tables that fit the terminal. Widths are settled over all rows first; a table that is too wide loses the columns that
- * matter least, then shortens the one that may be shortened.
+ * Tables that fit the terminal. Widths are settled over all rows first; a table that is too wide shortens what may be
+ * shortened, then loses the columns that matter least. Names that are cut tell nobody which tensor is meant: where even
+ * that leaves no room for them, each row becomes a line for its name and an indented one for the rest.
  */
 import type { Output } from './output';
-import { columnsOf, shorten } from './text';
+import { columnsOf, shorten, wrapName } from './text';
 
 export interface Column<Row> {
   readonly title: string;
@@ -16,13 +17,20 @@ export interface Column<Row> {
 }
 
 const GAP = 2;
+const INDENT = '    ';
 
+/** The first column is the name of the row. Returns the titles of columns that were left out. */
 export async function printTable<Row>(
   out: Output,
   rows: readonly Row[],
   columns: readonly Column<Row>[],
-): Promise<void> {
-  const layout = layOut(rows, columns, out.width);
+): Promise<string[]> {
+  const all = measure(rows, columns);
+  const layout = layOut(all, out.width);
+  if (!layout) {
+    await printStacked(out, rows, all);
+    return [];
+  }
   await out.line(
     out.paint(
       'bold',
@@ -30,42 +38,50 @@ export async function printTable<Row>(
     ),
   );
   for (const row of rows) await out.line(lineOf(layout, (column) => column.text(row)));
+  const shown = new Set(layout.map(({ column }) => column));
+  return all.map(({ column }) => column).flatMap((column) => (shown.has(column) ? [] : [column.title]));
 }
 
 interface Placed<Row> {
   readonly column: Column<Row>;
-  width: number;
+  readonly width: number;
 }
 
-function layOut<Row>(rows: readonly Row[], columns: readonly Column<Row>[], width: number): Placed<Row>[] {
-  let placed = columns.map((column): Placed<Row> => {
+function measure<Row>(rows: readonly Row[], columns: readonly Column<Row>[]): Placed<Row>[] {
+  const placed = columns.map((column): Placed<Row> => {
     let widest = 0;
     for (const row of rows) widest = Math.max(widest, columnsOf(column.text(row)));
     return { column, width: Math.max(widest, columnsOf(column.title)) };
   });
   // A column that says nothing in any row is no column.
-  placed = placed.filter(({ column }) => column.priority === 0 || rows.some((row) => column.text(row) !== ''));
-  const total = (): number => placed.reduce((sum, { width: one }) => sum + one, GAP * (placed.length - 1));
-  /** As narrow as shortening can make it. */
-  const least = (): number =>
-    placed.reduce(
-      (sum, { column, width: one }) => sum + Math.min(one, column.minWidth ?? one),
-      GAP * (placed.length - 1),
-    );
-  while (least() > width) {
+  return placed.filter(({ column }) => column.priority === 0 || rows.some((row) => column.text(row) !== ''));
+}
+
+/** Undefined when no choice of columns leaves room for those that must be whole. */
+function layOut<Row>(all: readonly Placed<Row>[], width: number): readonly Placed<Row>[] | undefined {
+  for (let placed = all; ; ) {
+    const total = placed.reduce((sum, { width: one }) => sum + one, GAP * (placed.length - 1));
+    const shortened = shortenBy(placed, total - width);
+    if (shortened) return shortened;
     const priority = Math.max(...placed.map(({ column }) => column.priority));
-    if (priority === 0) break;
+    if (priority === 0) return undefined;
     placed = placed.filter(({ column }) => column.priority !== priority);
   }
-  for (let over = total() - width; over > 0; over = total() - width) {
-    // Shorten the widest of those that may be.
-    const widest = placed
-      .filter(({ column, width: one }) => one > (column.minWidth ?? one))
-      .sort((a, b) => b.width - a.width)[0];
-    if (!widest) break;
-    widest.width = Math.max(widest.column.minWidth ?? 0, widest.width - over);
+}
+
+/** Takes `over` columns from those that may be shortened, from the widest first. */
+function shortenBy<Row>(placed: readonly Placed<Row>[], over: number): readonly Placed<Row>[] | undefined {
+  let layout = placed;
+  let left = over;
+  while (left > 0) {
+    const spare = ({ column, width }: Placed<Row>): number => width - (column.minWidth ?? width);
+    const most = layout.reduce((best, one) => (spare(one) > spare(best) ? one : best));
+    if (spare(most) <= 0) return undefined;
+    const cut = Math.min(left, spare(most));
+    layout = layout.map((one) => (one === most ? { ...one, width: one.width - cut } : one));
+    left -= cut;
   }
-  return placed;
+  return layout;
 }
 
 function lineOf<Row>(layout: readonly Placed<Row>[], textOf: (column: Column<Row>) => string): string {
@@ -77,4 +93,22 @@ function lineOf<Row>(layout: readonly Placed<Row>[], textOf: (column: Column<Row
     line += column.align === 'right' ? padding + text : text + padding;
   }
   return line.trimEnd();
+}
+
+async function printStacked<Row>(out: Output, rows: readonly Row[], all: readonly Placed<Row>[]): Promise<void> {
+  const [name, ...rest] = all.map(({ column }) => column);
+  for (const row of rows) {
+    for (const line of wrapName(name?.text(row) ?? '', out.width)) await out.line(out.paint('bold', line));
+    let line = INDENT;
+    for (const column of rest) {
+      const text = shorten(column.text(row), Math.max(1, out.width - INDENT.length));
+      if (text === '') continue;
+      if (line !== INDENT && columnsOf(line) + GAP + columnsOf(text) > out.width) {
+        await out.line(line);
+        line = INDENT;
+      }
+      line += (line === INDENT ? '' : ' '.repeat(GAP)) + text;
+    }
+    if (line !== INDENT) await out.line(line);
+  }
 }

@@ -80,6 +80,32 @@ function take(characters: readonly string[], columns: number, reversed = false):
   return (reversed ? taken.reverse() : taken).join('');
 }
 
+/** Names longer than this many lines are shortened: nobody reads them. */
+const MAX_NAME_LINES = 6;
+
+/** A dotted name in lines of at most `columns`, broken behind dots where there are any; the later ones are indented. */
+export function wrapName(name: string, columns: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  let used = 0;
+  const next = (): void => {
+    lines.push(line);
+    line = '  ';
+    used = 2;
+  };
+  for (const part of shorten(name, MAX_NAME_LINES * columns).split(/(?<=\.)/)) {
+    if (used > 2 && used + columnsOf(part) > columns) next();
+    for (const character of part) {
+      const width = characterColumns(character);
+      if (used + width > columns && used > 2) next();
+      line += character;
+      used += width;
+    }
+  }
+  lines.push(line);
+  return lines;
+}
+
 /** Lines of at most `columns` where commas allow; the later ones are indented. */
 export function wrapAtCommas(text: string, columns: number): string[] {
   const lines: string[] = [];
@@ -104,6 +130,11 @@ export function humanBytes(bytes: number): string {
     unit++;
   }
   return `${unit === 0 ? value : value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)} ${UNITS[unit]}`;
+}
+
+/** `1 record`, `1,200 records`. */
+export function counted(count: number, what: string): string {
+  return `${grouped(count)} ${what}${count === 1 ? '' : 's'}`;
 }
 
 /** `12,345,678`. */

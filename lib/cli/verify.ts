@@ -5,7 +5,7 @@ import { type FileVerifyReport, verify } from '../inspect/verify';
 import { addCommonOptions, wholeNumber } from './options';
 import { type CommonOptions, EXIT, type ExitCode, type Run, runCommand } from './outcome';
 import { progressLine } from './progress';
-import { grouped, printable } from './text';
+import { counted, grouped, printable } from './text';
 
 interface Options extends CommonOptions {
   manifest?: string | false;
@@ -61,7 +61,7 @@ async function print(report: FileVerifyReport, file: string, written: string | u
       `${out.paint('red', 'damaged')}  ${record === '' ? '' : `${printable(record)}: `}${printable(reason)}`,
     );
   const count = (status: string): number => report.records.filter((one) => one.status === status).length;
-  const facts = [`${grouped(count('ok'))} records ok`];
+  const facts = [`${counted(count('ok'), 'record')} ok`];
   if (count('not-recorded') > 0) facts.push(`${grouped(count('not-recorded'))} without a checksum`);
   if (report.manifestTensors !== undefined)
     facts.push(`${grouped(report.manifestTensors)} tensors compared with the manifest`);

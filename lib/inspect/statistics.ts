@@ -3,11 +3,11 @@
  * fills the histogram. NaN and infinities are counted and left out of everything else.
  */
 import { setImmediate } from 'node:timers/promises';
-import { native } from '../binding';
-import { DType, type TypedArray } from '../dtype';
+import type { DType } from '../dtype';
 import type { OnProgress } from '../source/progress';
 import { gatherBlocks } from '../tensor/gather';
 import type { Tensor } from '../tensor/tensor';
+import { Numbers } from './numbers';
 
 /** Statistics of the elements of a tensor. */
 export interface Statistics {
@@ -128,35 +128,13 @@ async function eachPiece(
 ): Promise<void> {
   const { dtype, numel, nbytes } = tensor;
   if (numel === 0) return;
+  const numbers = new Numbers(dtype);
   let pieces = 0;
   for (const { bytes, numel: count, start } of gatherBlocks(tensor)) {
-    visit(numbersIn(dtype, bytes, count));
+    visit(numbers.in(bytes, count));
     if (++pieces % PIECES_BETWEEN_TURNS !== 0) continue;
     options.onProgress?.({ stage, bytes: (start + count) * dtype.itemsize, totalBytes: nbytes });
     await setImmediate();
     options.signal?.throwIfAborted();
   }
-}
-
-let floats = new Float32Array(0);
-
-/** The elements as numbers; 64-bit integers are rounded to doubles. Valid until the next call. */
-function numbersIn(dtype: DType, bytes: Uint8Array, numel: number): ArrayLike<number> {
-  const { buffer, byteOffset } = bytes;
-  if (dtype === DType.float64) return new Float64Array(buffer, byteOffset, numel);
-  if (dtype === DType.float32) return new Float32Array(buffer, byteOffset, numel);
-  const { kernel } = dtype;
-  if (dtype.isFloatingPoint && kernel !== undefined) {
-    if (floats.length < numel) floats = new Float32Array(numel);
-    const target = floats.subarray(0, numel);
-    native({}, (addon) => addon.toFloat32(kernel, bytes, target));
-    return target;
-  }
-  if (dtype === DType.qint32) return new Int32Array(buffer, byteOffset, numel);
-  if (dtype === DType.qint8) return new Int8Array(buffer, byteOffset, numel);
-  if (!dtype.array) return bytes;
-  const array: TypedArray = new dtype.array(buffer, byteOffset, numel);
-  return array instanceof BigInt64Array || array instanceof BigUint64Array
-    ? Float64Array.from(array as BigInt64Array, Number)
-    : array;
 }

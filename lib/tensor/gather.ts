@@ -30,13 +30,15 @@ const FILE_BLOCK_BYTES = 16 << 20;
 const PAGE_BYTES = 4096;
 
 /** The part of a span that `numel` elements from `first` on take. */
-function partOf(span: Span, byteOffset: number, byteLength: number): Span {
+/** A part of a run of bytes; no copy. */
+export function partOf(span: Span, byteOffset: number, byteLength: number): Span {
   return span instanceof Uint8Array
     ? span.subarray(byteOffset, byteOffset + byteLength)
     : [span[0], span[1] + byteOffset, byteLength];
 }
 
-function readSpan(span: Span, byteOffset: number, target: Uint8Array): void {
+/** Copies bytes into `target`. Throws TRUNCATED where the file has become shorter. */
+export function readSpan(span: Span, byteOffset: number, target: Uint8Array): void {
   if (target.length === 0) return;
   let count: number;
   if (span instanceof Uint8Array) {
