@@ -47,6 +47,10 @@ async function print({ output, tensors, dtype, shape, bytes, dropped }: ExtractR
   for (const { path, reason } of dropped)
     await out.line(out.paint('yellow', `! left out ${printable(path)}: ${printable(reason)}`));
   const what =
-    dtype !== undefined && shape !== undefined ? `${dtype} [${shape.join(', ')}]` : counted(tensors, 'tensor');
+    dtype !== undefined && shape !== undefined
+      ? `${dtype} [${shape.join(', ')}]`
+      : tensors === 0
+        ? 'a value without tensors'
+        : counted(tensors, 'tensor');
   await out.line(`${printable(output)}: ${what}, ${humanBytes(bytes)}`);
 }

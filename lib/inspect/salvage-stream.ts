@@ -10,7 +10,7 @@ import { OrderedDict, type PyValue } from '../pickle/values';
 import { verdictOf } from '../pickle/verdicts';
 import { type ByteSource, WIDEST_ITEM_BYTES } from '../source/byte-source';
 import { contiguousStride } from '../tensor/geometry';
-import { MetaBytes, Storage } from '../tensor/storage';
+import { MemoryBytes, MetaBytes, Storage } from '../tensor/storage';
 import { Tensor } from '../tensor/tensor';
 import { FoundStorages } from './found-storages';
 import type { Lost, Remains } from './salvage';
@@ -32,7 +32,12 @@ export function remainsOfSafetensors(source: ByteSource): Remains {
     const start = dataStart + byteOffset;
     const here = Math.max(0, Math.min(byteLength, source.byteLength - start));
     const isWhole = here === byteLength;
-    const bytes = isWhole ? source.storageBytes(start, byteLength, dtype.swapWidth) : new MetaBytes(byteLength);
+    // An empty tensor may stand behind the cut.
+    const bytes = !isWhole
+      ? new MetaBytes(byteLength)
+      : byteLength > 0
+        ? source.storageBytes(start, byteLength, dtype.swapWidth)
+        : new MemoryBytes(new Uint8Array(0));
     const storage = new Storage(name, 'cpu', dtype, bytes);
     if (!isWhole) lost.set(storage, { record: name, reason: cut(here, byteLength) });
     root.set(name, new Tensor(storage, dtype, shape, contiguousStride(shape), 0, false));

@@ -1,5 +1,5 @@
 /** Everything in one file that a Python reader might unpickle, whatever it is called and wherever it hides. */
-import { inflateRawSync } from 'node:zlib';
+import { gunzipSync, inflateRawSync, inflateSync } from 'node:zlib';
 import { native } from '../binding';
 import { isZip, SNIFF_BYTES, safetensorsHeaderLength } from '../container/magic';
 import { describeUnknown, sniff } from '../container/signatures';
@@ -60,17 +60,41 @@ export class SourceScanner {
     }
     const onBlob = this.#blobScanner(depth);
     const head = source.read(0, Math.min(SNIFF_BYTES, source.byteLength));
+    const unpacked = this.#unpacked(source, head);
+    if (unpacked) {
+      this.scan(unpacked, `${record === undefined ? '' : `${record} > `}unpacked`, depth + 1);
+      return;
+    }
     if (!isZip(head) && safetensorsHeaderLength(head, DEFAULT_LIMITS.maxHeaderBytes) !== undefined) return;
     // A zip is found by its end: what stands before it may be a pickle of its own.
     const map = source.byteLength > 0 ? mapZip(source) : undefined;
-    if (map) this.#scanZip(source, map, record, depth);
+    const isTar = isTarHeader(head);
+    // A zip in a tar stands between the tar's own bytes: nothing odd about that.
+    if (map) this.#scanZip(source, map, record, depth, !isTar);
     if (isZip(head)) {
       if (!map) this.#scanTornZip(source, record, onBlob);
       return;
     }
-    if (isTarHeader(head)) this.#scanTar(source, record, depth);
+    if (isTar) this.#scanTar(source, record, depth);
     else if (isNpy(head)) this.#scanNpy(source, record, onBlob);
     else this.#scanStream(source, head, record, map !== undefined, onBlob);
+  }
+
+  /** What gzip and zlib hold, as joblib and others write pickles; undefined for other bytes and for more than is looked at. */
+  #unpacked(source: ByteSource, head: Uint8Array): ByteSource | undefined {
+    const isGzip = head[0] === 0x1f && head[1] === 0x8b && head[2] === 8;
+    const isZlib = head[0] === 0x78 && head.length > 2 && ((head[0] << 8) | (head[1] as number)) % 31 === 0;
+    const room = MAX_INFLATED_BYTES - this.#inflatedBytes;
+    if (!(isGzip || isZlib) || source.byteLength > room) return undefined;
+    try {
+      const options = { maxOutputLength: Math.max(1, room) };
+      const packed = source.read(0, source.byteLength);
+      const bytes = isGzip ? gunzipSync(packed, options) : inflateSync(packed, options);
+      this.#inflatedBytes += bytes.length;
+      return new MemorySource(bytes);
+    } catch {
+      return undefined;
+    }
   }
 
   #blobScanner(depth: number): OnBlob {
@@ -136,8 +160,8 @@ export class SourceScanner {
     scanPickles({ source, start, end: source.byteLength, record }, this.#findings, holdsObjects, onBlob);
   }
 
-  #scanZip(source: ByteSource, map: ZipMap, record: string | undefined, depth: number): void {
-    this.#tellOddities(source, map, record);
+  #scanZip(source: ByteSource, map: ZipMap, record: string | undefined, depth: number, tellsOddities: boolean): void {
+    if (tellsOddities) this.#tellOddities(source, map, record);
     let lastEnd = 0;
     const sorted = [...map.entries].sort((a, b) => a.headerOffset - b.headerOffset);
     for (const entry of sorted) {

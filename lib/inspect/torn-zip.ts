@@ -10,7 +10,7 @@ import { setImmediate } from 'node:timers/promises';
 import { CheckpointError } from '../errors';
 import type { ByteSource } from '../source/byte-source';
 import type { OnProgress } from '../source/progress';
-import { mapZip } from './zip-map';
+import { localHeaders, mapZip } from './zip-map';
 
 export interface FoundRecord {
   /** With the archive name. */
@@ -46,21 +46,27 @@ const OVERLAP_BYTES = 32;
 
 /** In the order of the file. A directory that is whole is believed; else the file is searched. */
 export async function findRecords(source: ByteSource, options: FindOptions): Promise<FoundRecord[]> {
+  return directoryRecords(source) ?? new Search(source, options).run();
+}
+
+function directoryRecords(source: ByteSource): FoundRecord[] | undefined {
   const map = mapZip(source);
-  if (map?.whole && map.entries.length > 0) {
-    return map.entries
-      .filter(({ dataOffset, name, localName, encrypted }) => dataOffset >= 0 && name === localName && !encrypted)
-      .map(({ name, method, dataOffset, storedLength, byteLength, crc32 }) => ({
-        name,
-        method,
-        dataOffset,
-        storedLength,
-        byteLength,
-        crc32,
-        availableBytes: source.byteLength - dataOffset,
-      }));
-  }
-  return new Search(source, options).run();
+  if (!map?.whole || map.entries.length === 0) return undefined;
+  const entries = map.entries.filter(
+    ({ dataOffset, name, localName, encrypted }) => dataOffset >= 0 && name === localName && !encrypted,
+  );
+  const first = entries.reduce((least, { headerOffset }) => Math.min(least, headerOffset), source.byteLength);
+  // The directory of a zip inside of a record outlives that of the zip around it.
+  if (!localHeaders(source, 0, first).next().done) return undefined;
+  return entries.map(({ name, method, dataOffset, storedLength, byteLength, crc32 }) => ({
+    name,
+    method,
+    dataOffset,
+    storedLength,
+    byteLength,
+    crc32,
+    availableBytes: source.byteLength - dataOffset,
+  }));
 }
 
 interface Candidate extends FoundRecord {

@@ -176,7 +176,8 @@ export class SwappedBytes implements StorageBytes {
   }
   bytes(): Uint8Array {
     if (!this.#swapped) {
-      const copy = this.#source.bytes().slice();
+      // Not slice(): that of a Buffer is no copy, and the caller's own bytes would be swapped.
+      const copy = new Uint8Array(this.#source.bytes());
       native({}, (addon) => addon.byteSwap(copy, this.#width));
       this.#swapped = copy;
     }
