@@ -155,7 +155,7 @@ describe('layers', () => {
    * are gone when the program runs.
    */
   const LAYERS = [
-    ['errors', 'limits'],
+    ['errors', 'limits', 'glob'],
     ['binding'],
     ['dtype', 'capabilities'],
     // What a value is: tensors hold Python values, and Python values hold tensors.

@@ -189,7 +189,7 @@ describe('a folder', () => {
     expect(readdirSync(output()).filter((name) => name.endsWith('.safetensors')).length).toBe(3);
     expect(
       (JSON.parse(readFileSync(output('model.safetensors.index.json'), 'utf8')) as { metadata: object }).metadata,
-    ).toEqual({ total_size: 360 });
+    ).toEqual({ note: 'é', total_size: 360 });
     const npz = await convertDirectory(input(), join(folder, 'npz'), { ...quick, to: 'npz', files: ['**/*.pt'] });
     expect(npz.files.map(({ output: name }) => name)).toEqual(['deep/x.npz']);
     await expect(convertDirectory(input(), output(), { dtype: 'int8' })).rejects.toThrow(TypeError);

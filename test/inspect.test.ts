@@ -2,8 +2,8 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { globMatcher } from '../lib/cli/glob';
 import { printable, shorten } from '../lib/cli/text';
+import { anyOf } from '../lib/glob';
 import { diagnose } from '../lib/inspect/diagnose';
 import { diff } from '../lib/inspect/diff';
 import { inspect } from '../lib/inspect/inspect';
@@ -258,6 +258,6 @@ describe('text', () => {
     ['*b*b', 'b', false],
     ['a?c', 'abc', true],
   ])('glob %s on %s', (glob, path, expected) => {
-    expect(globMatcher([glob])?.(path)).toBe(expected);
+    expect(anyOf([glob])?.(path)).toBe(expected);
   });
 });

@@ -1,7 +1,7 @@
 /** `torch-checkpoint inspect FILE`: what is in a checkpoint, at a glance. */
 import { Command, Option } from 'commander';
+import { anyOf } from '../glob';
 import { type Inspection, inspect, type TensorFacts } from '../inspect/inspect';
-import { globMatcher } from './glob';
 import { addCommonOptions, wholeNumber } from './options';
 import { type CommonOptions, EXIT, type ExitCode, type Run, runCommand } from './outcome';
 import type { Output } from './output';
@@ -43,7 +43,7 @@ Examples:
 
 async function inspectFile(file: string, options: Options, run: Run): Promise<ExitCode> {
   const inspection = await inspect(file, { signal: run.signal });
-  const matches = globMatcher(options.select);
+  const matches = anyOf(options.select);
   const tensors = sorted(
     matches ? inspection.tensors.filter(({ path }) => matches(path)) : inspection.tensors,
     options.sort,

@@ -1,9 +1,9 @@
 /** Tied weights: several names for the very same elements of one storage. */
 import { CheckpointError } from '../errors';
+import { anyOf } from '../glob';
 import type { StorageBytes } from '../tensor/storage';
 import type { Tensor } from '../tensor/tensor';
 import type { AnyTensor } from '../walk';
-import { anyOf } from './glob';
 import { listOf } from './rename';
 
 /**

@@ -1,12 +1,12 @@
 /** Which tensors of a model go into the output, and under which names. */
 import { CheckpointError } from '../errors';
+import { anyAbove, anyOf } from '../glob';
 import type { PyValue } from '../pickle/values';
 import { QuantizedTensor } from '../tensor/quantized';
 import { Tensor } from '../tensor/tensor';
 import { type AnyTensor, isTensor, walkTensors } from '../walk';
 import type { Named } from './aliases';
 import { useAverages } from './averages';
-import { anyAbove, anyOf } from './glob';
 import type { Model } from './model';
 import { type NameOptions, renamer } from './rename';
 import { rootOf } from './root';
@@ -67,6 +67,10 @@ export function distinct(entries: readonly Named[]): Named[] {
   for (const entry of entries) {
     const other = byName.get(entry.name);
     if (other && other.tensor !== entry.tensor) {
+      if (other.path === entry.path)
+        throw new CheckpointError('UNSAVABLE', `two tensors have the path "${entry.path}"`, {
+          hint: 'choose one of them by its root',
+        });
       throw new CheckpointError(
         'UNSAVABLE',
         `"${other.path}" and "${entry.path}" would both be called "${entry.name}"`,

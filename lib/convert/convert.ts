@@ -17,7 +17,8 @@ import type { AliasPolicy } from './aliases';
 import { type ChoiceOptions, choose } from './choose';
 import type { Encoding } from './elements';
 import { isDirectory, openModel, pathOf } from './open-model';
-import { storedNames } from './shards-model';
+import { outputName } from './output-name';
+import { INDEX_NAME, storedNames } from './shards-model';
 import type { Dropped, Plan, Target, TargetName } from './target';
 import { targetNamed, targetOfPath } from './targets';
 import { asOutputError, outputPath } from './write';
@@ -91,16 +92,25 @@ export interface Conversion {
   readonly stored: Plan['stored'];
 }
 
-/** `convert` for callers that need more than its report; with `skipEmpty` nothing is written where no tensor is left. */
+/** How a folder's files are converted. */
+interface Manner {
+  /** Nothing is written where no tensor is left. */
+  readonly skipEmpty?: boolean;
+  /** The output was written before, and is only compared with the input. */
+  readonly verifyOnly?: boolean;
+}
+
+/** `convert` for callers that need more than its report. */
 export async function convertModel(
   input: CheckpointSource | Checkpoint,
   output: SaveTarget,
   options: ConvertOptions,
-  skipEmpty = false,
+  { skipEmpty = false, verifyOnly = false }: Manner = {},
 ): Promise<Conversion> {
   options.signal?.throwIfAborted();
-  const place = outputPath(output);
-  const target = targetFor(place, options.to);
+  const [place, target] = destination(input, outputPath(output), options.to);
+  if (options.maxShardSize !== undefined && target.name !== 'safetensors')
+    throw new TypeError(`only safetensors is split into shards, and the output is ${target.name}`);
   const settings = { dtype: encodingFor(options.dtype), maxShardBytes: byteCount(options.maxShardSize) };
   const { io, limits, signal, onProgress, safeGlobals, weightsOnly } = options;
   const model = await openModel(input, defined({ io, limits, signal, onProgress, safeGlobals, weightsOnly }));
@@ -117,8 +127,8 @@ export async function convertModel(
     if (plan.files.length > 1 && place === undefined)
       throw new TypeError('shards are several files, and cannot be written to a stream');
     const idle = options.dryRun || (skipEmpty && plan.tensors === 0);
-    const written = idle ? NOTHING : await writeFiles(plan, output, place, options);
-    if (options.verify && !idle) await verifyFiles(plan, target, place, signal);
+    const written = idle || verifyOnly ? NOTHING : await writeFiles(plan, output, place, options);
+    if ((options.verify || verifyOnly) && !idle) await verifyFiles(plan, target, place, signal);
     return {
       report: report(plan, target, written, place, options.dryRun ?? false),
       sourceNames: storedNames(model),
@@ -212,6 +222,23 @@ function filePaths(plan: Plan, place: string | undefined): string[] {
 
 function fileAt(place: string, name: string | undefined): string {
   return name === undefined ? place : join(dirname(place), name);
+}
+
+/** Where the output goes and what it is. In an existing folder it gets the name of the input, as `cp` does it. */
+function destination(
+  input: unknown,
+  place: string | undefined,
+  to: string | undefined,
+): [place: string | undefined, target: Target] {
+  if (place === undefined || !isDirectory(place)) return [place, targetFor(place, to)];
+  const target = targetNamed(to ?? 'safetensors');
+  const source = pathOf(input);
+  if (source === undefined)
+    throw new TypeError(`"${place}" is a folder, and the input has no name that the file in it could get`);
+  const name = INDEX_NAME.exec(source)
+    ? basename(source).replace(/\.index(?:\.[\w-]+)?\.json$/i, '')
+    : basename(source);
+  return [join(place, outputName(name, target)), target];
 }
 
 function targetFor(place: string | undefined, to: string | undefined): Target {

@@ -1,8 +1,10 @@
 /** Files beside the weights, which go over as they are. */
-import { constants, copyFileSync, mkdirSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs';
+import { statSync } from 'node:fs';
+import { constants, copyFile, rename, rm, utimes } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { CheckpointError } from '../errors';
+import { CheckpointError, isCheckpointError } from '../errors';
 import { OWN_PREFIX } from './directory-scan';
+import { makeFolder } from './folders';
 
 export interface CopiedFile {
   /** Relative to both folders. */
@@ -11,42 +13,58 @@ export interface CopiedFile {
   readonly bytes: number;
 }
 
-/** Copies what is not there yet; gives the files that were, or would be, copied. */
+export interface Copies {
+  readonly copied: readonly CopiedFile[];
+  readonly failed: readonly { readonly input: string; readonly error: CheckpointError }[];
+}
+
+/** Copies what is not there yet; gives the files that were, or would be, copied, and those that could not be. */
 export async function copyOthers(
   inputDir: string,
   outputDir: string,
   files: readonly string[],
   dryRun: boolean,
   signal: AbortSignal | undefined,
-): Promise<CopiedFile[]> {
+): Promise<Copies> {
   const copied: CopiedFile[] = [];
+  const failed: { input: string; error: CheckpointError }[] = [];
   for (const file of files) {
     signal?.throwIfAborted();
-    const source = join(inputDir, file);
-    const target = join(outputDir, file);
-    const from = statSync(source, { throwIfNoEntry: false });
-    const to = statSync(target, { throwIfNoEntry: false });
-    if (!from || (to && to.size === from.size && Math.abs(to.mtimeMs - from.mtimeMs) < 1)) continue;
-    if (!dryRun) copyInPlace(source, target, from.atime, from.mtime);
-    copied.push({ input: file, output: file, bytes: from.size });
+    try {
+      const bytes = await copy(join(inputDir, file), join(outputDir, file), dryRun);
+      if (bytes !== undefined) copied.push({ input: file, output: file, bytes });
+    } catch (error) {
+      if (!isCheckpointError(error)) throw error;
+      failed.push({ input: file, error });
+    }
   }
-  return copied;
+  return { copied, failed };
+}
+
+/** The bytes of the file; undefined where the copy is there already. */
+async function copy(source: string, target: string, dryRun: boolean): Promise<number | undefined> {
+  const from = statSync(source, { throwIfNoEntry: false });
+  if (!from) throw new CheckpointError('NOT_FOUND', 'no such file, or a link to nothing', { path: source });
+  const to = statSync(target, { throwIfNoEntry: false });
+  if (to && to.size === from.size && Math.abs(to.mtimeMs - from.mtimeMs) < 1) return undefined;
+  if (!dryRun) await copyInPlace(source, target, from.atime, from.mtime);
+  return from.size;
 }
 
 /** Under another name first, and with the times of the original: that is how the next run knows it. */
-function copyInPlace(source: string, target: string, atime: Date, mtime: Date): void {
+async function copyInPlace(source: string, target: string, atime: Date, mtime: Date): Promise<void> {
   const temporary = join(dirname(target), `${OWN_PREFIX}-copy-${basename(target)}`);
+  makeFolder(dirname(target));
   try {
-    mkdirSync(dirname(target), { recursive: true });
-    copyFileSync(source, temporary, constants.COPYFILE_FICLONE);
-    utimesSync(temporary, atime, mtime);
-    renameSync(temporary, target);
+    await copyFile(source, temporary, constants.COPYFILE_FICLONE);
+    await utimes(temporary, atime, mtime);
+    await rename(temporary, target);
   } catch (cause) {
-    rmSync(temporary, { force: true });
-    const full = (cause as NodeJS.ErrnoException).code === 'ENOSPC';
+    await rm(temporary, { force: true });
+    const { code, message } = cause as NodeJS.ErrnoException;
     throw new CheckpointError(
-      full ? 'DISK_FULL' : 'WRITE_FAILED',
-      `the file cannot be copied: ${(cause as Error).message}`,
+      code === 'ENOSPC' || code === 'EDQUOT' ? 'DISK_FULL' : 'WRITE_FAILED',
+      `the file cannot be copied: ${message}`,
       { path: target, cause },
     );
   }

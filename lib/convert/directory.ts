@@ -4,16 +4,17 @@
  * Files are independent of each other, so that they run in parallel and one that fails leaves the rest alone. Indices of
  * shards come last, from what was really stored. The journal lets the same call take up where it was interrupted.
  */
-import { statfsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { statfsSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join, relative, resolve, sep } from 'node:path';
-import type { ErrorCode } from '../errors';
+import { DType } from '../dtype';
+import { type ErrorCode, isCheckpointError } from '../errors';
 import type { Progress } from '../source/progress';
 import { byteCount, type ConvertOptions, encodingFor } from './convert';
 import { type CopiedFile, copyOthers } from './directory-copy';
-import { indexProblem, writeGroupIndex } from './directory-index';
-import { type Group, isSameModel, type Job, type Scan, scanDirectory } from './directory-scan';
+import { checkIndex, writeGroupIndex } from './directory-index';
+import { type Group, type Job, type Scan, scanDirectory } from './directory-scan';
+import { makeFolder } from './folders';
 import type { Outcome } from './job';
 import { type Finished, Journal } from './journal';
 import { Pool } from './pool';
@@ -24,6 +25,9 @@ import { targetNamed } from './targets';
 export interface BatchProgress extends Progress {
   /** The file that got further, relative to the input folder; undefined when one was finished. */
   readonly file: string | undefined;
+  /** Of the file at hand, how much of its output is written. */
+  readonly fileBytes: number | undefined;
+  readonly fileTotalBytes: number | undefined;
   readonly filesDone: number;
   readonly files: number;
 }
@@ -103,6 +107,9 @@ class Batch {
   /** What is stored for each input that is done, now or in an earlier run. */
   readonly #done = new Map<string, Pick<Finished, 'sourceNames' | 'stored'>>();
   #doneBytes = 0;
+  readonly #totalBytes: number;
+  /** Of the inputs at hand, the bytes that are through. */
+  readonly #underway = new Map<Job, number>();
 
   constructor(inputDir: string, outputDir: string, options: DirectoryOptions) {
     const {
@@ -124,21 +131,25 @@ class Batch {
     this.#inputDir = inputDir;
     this.#outputDir = outputDir;
     this.#options = options;
-    this.#taskOptions = { ...rest, to };
+    // By name, so that threads can be told of it and the journal can tell one from another.
+    this.#taskOptions = { ...rest, to, dtype: options.dtype instanceof DType ? options.dtype.name : options.dtype };
     this.#optionsKey = keyOf(this.#taskOptions);
-    this.#scan = withoutOutputs(
-      merged(scanDirectory(inputDir, outputDir, target, options.files), options.maxShardSize !== undefined),
-      inputDir,
-      outputDir,
-    );
     this.#journal = new Journal(outputDir);
+    this.#scan = scanDirectory(inputDir, outputDir, {
+      target,
+      files: options.files,
+      merge: options.maxShardSize !== undefined,
+      made: isSameFolder(inputDir, outputDir) ? this.#journal.outputs() : undefined,
+    });
+    this.#totalBytes = this.#scan.jobs.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   async run(): Promise<BatchReport> {
     const { dryRun = false, copyOthers: copies = true, signal } = this.#options;
+    if (!dryRun) makeFolder(this.#outputDir);
     this.#tellClashes();
-    const jobs = this.#scan.jobs.filter((job) => !this.#isFinished(job));
-    if (!dryRun) await mkdir(this.#outputDir, { recursive: true });
+    const finished = new Map(this.#scan.jobs.map((job) => [job, this.#finished(job)]));
+    const jobs = this.#scan.jobs.filter((job) => !finished.get(job) || this.#mustCompare(finished.get(job)));
     const threads = Math.max(
       1,
       Math.min(this.#options.jobs ?? Math.min(availableParallelism(), MAX_JOBS), jobs.length),
@@ -149,27 +160,29 @@ class Batch {
       signal,
     });
     try {
-      await Promise.all(jobs.map((job) => this.#convert(job, pool)));
-      if (!dryRun) for (const group of this.#scan.groups.values()) await this.#index(group);
+      await Promise.all(jobs.map((job) => this.#work(job, finished.get(job), pool)));
+      for (const group of this.#scan.groups) await this.#index(group, dryRun);
     } finally {
       await pool.close();
       this.#journal.close();
     }
-    const copied = copies ? await copyOthers(this.#inputDir, this.#outputDir, this.#scan.others, dryRun, signal) : [];
+    const others = copies ? this.#scan.others : [];
+    const { copied, failed } = await copyOthers(this.#inputDir, this.#outputDir, others, dryRun, signal);
+    for (const { input, error } of failed) this.#fail(input, input, error.code, error.message);
     return this.#report(dryRun, copied);
   }
 
   #tellClashes(): void {
-    for (const [input, other] of this.#scan.clashes) {
-      if (isSameModel(input, other))
-        this.#tell({ input, bytes: 0, status: 'skipped', reason: `"${other}" is the same model` });
-      else this.#fail(input, undefined, 'WRITE_FAILED', `"${other}" has the same output; rename one of them`);
+    for (const { input, other, isSame } of this.#scan.clashes) {
+      if (isSame) this.#tell({ input, bytes: 0, status: 'skipped', reason: `"${other}" is the same model` });
+      else this.#fail(input, undefined, 'UNSAVABLE', `"${other}" has the same output; rename one of them`);
     }
   }
 
-  #isFinished(job: Job): boolean {
+  /** What an earlier run made of the job, if that still stands; it is told at once. */
+  #finished(job: Job): Finished | undefined {
     const entry = this.#options.resume === false ? undefined : this.#journal.finished(job, this.#optionsKey);
-    if (!entry) return false;
+    if (!entry) return undefined;
     this.#done.set(job.input, entry);
     const bytes = entry.outputs.reduce((sum, output) => sum + output.bytes, 0);
     const output = entry.outputs.length > 0 ? { output: job.output } : {};
@@ -180,33 +193,47 @@ class Batch {
       status: 'skipped',
       reason: entry.outputs.length > 0 ? 'done by an earlier run' : 'no tensors',
     });
-    return true;
+    if (!this.#mustCompare(entry)) this.#doneBytes += job.bytes;
+    return entry;
   }
 
-  async #convert(job: Job, pool: Pool): Promise<void> {
+  /** With `verify`, outputs of an earlier run are compared with their inputs too. */
+  #mustCompare(entry: Finished | undefined): boolean {
+    const { verify = false, dryRun = false } = this.#options;
+    return verify && !dryRun && entry !== undefined && entry.outputs.length > 0;
+  }
+
+  async #work(job: Job, entry: Finished | undefined, pool: Pool): Promise<void> {
     const { dryRun = false, onProgress } = this.#options;
+    const compared = entry && (await this.#run(job, pool, true));
+    if (compared?.kind !== 'converted') this.#settle(job, await this.#run(job, pool, false), dryRun);
+    this.#underway.delete(job);
+    this.#doneBytes += job.bytes;
+    onProgress?.({ ...this.#progress(), file: undefined, fileBytes: undefined, fileTotalBytes: undefined });
+  }
+
+  #run(job: Job, pool: Pool, verifyOnly: boolean): Promise<Outcome> {
+    const { onProgress } = this.#options;
     const task = {
       input: join(this.#inputDir, job.input),
       output: join(this.#outputDir, job.output),
       options: this.#taskOptions,
+      verifyOnly,
     };
     const need = TASK_BYTES + Math.floor(job.bytes / INPUT_BYTES_PER_BYTE);
-    const outcome = await pool.run(task, need, ({ bytes, totalBytes }) => {
-      const share = totalBytes ? (job.bytes * bytes) / totalBytes : 0;
-      onProgress?.(this.#progress(job.input, share));
+    return pool.run(task, need, ({ bytes, totalBytes }) => {
+      this.#underway.set(job, totalBytes ? (job.bytes * bytes) / totalBytes : 0);
+      onProgress?.({ ...this.#progress(), file: job.input, fileBytes: bytes, fileTotalBytes: totalBytes });
     });
-    this.#settle(job, outcome, dryRun);
-    this.#doneBytes += job.bytes;
-    onProgress?.(this.#progress(undefined, 0));
   }
 
-  #progress(file: string | undefined, moreBytes: number): BatchProgress {
-    const totalBytes = this.#scan.jobs.reduce((sum, { bytes }) => sum + bytes, 0);
+  #progress(): Omit<BatchProgress, 'file' | 'fileBytes' | 'fileTotalBytes'> {
+    let bytes = this.#doneBytes;
+    for (const share of this.#underway.values()) bytes += share;
     return {
       stage: 'convert',
-      bytes: this.#doneBytes + moreBytes,
-      totalBytes,
-      file,
+      bytes: Math.floor(bytes),
+      totalBytes: this.#totalBytes,
       filesDone: this.#results.size,
       files: this.#scan.jobs.length,
     };
@@ -220,10 +247,7 @@ class Batch {
     const isEmpty = outcome.kind === 'empty';
     if (!dryRun) {
       const paths = isEmpty ? [] : report.files.map(({ path }) => relative(this.#outputDir, path).split(sep).join('/'));
-      this.#journal.add(
-        { input, bytes: job.bytes, mtimeNs: job.mtimeNs, options: this.#optionsKey, sourceNames, stored },
-        paths,
-      );
+      this.#journal.add({ ...this.#facts(job), options: this.#optionsKey, sourceNames, stored }, paths);
     }
     if (isEmpty)
       this.#tell({
@@ -235,19 +259,32 @@ class Batch {
     else this.#tell({ input, output, bytes: report.bytes, status: dryRun ? 'planned' : 'converted' });
   }
 
+  /** How the next run knows the input. One that was replaced by its own output is another now. */
+  #facts({ input, output, bytes, mtimeNs }: Job): Pick<Finished, 'input' | 'bytes' | 'mtimeNs'> {
+    const path = join(this.#inputDir, input);
+    if (resolve(path) !== resolve(this.#outputDir, output)) return { input, bytes, mtimeNs };
+    const stats = statSync(path, { bigint: true });
+    return { input, bytes: Number(stats.size), mtimeNs: String(stats.mtimeNs) };
+  }
+
   /** The index over shards that all are there; what is wrong with the old one is told as its own failure. */
-  async #index(group: Group): Promise<void> {
+  async #index(group: Group, dryRun: boolean): Promise<void> {
     const shards = group.jobs.map((job) => ({ job, done: this.#done.get(job.input) }));
     if (shards.some(({ done }) => !done)) return;
-    const problem = indexProblem(this.#inputDir, group, (input) => this.#done.get(input)?.sourceNames ?? []);
-    if (problem) return this.#fail(group.index ?? group.output, undefined, problem.code, problem.message);
-    await writeGroupIndex(
-      this.#inputDir,
-      this.#outputDir,
-      group,
-      shards.map(({ job, done }) => ({ output: job.output, stored: done?.stored ?? [] })),
-      this.#options,
-    );
+    try {
+      checkIndex(this.#inputDir, group, (input) => this.#done.get(input)?.sourceNames ?? []);
+      if (dryRun) return;
+      await writeGroupIndex(
+        this.#inputDir,
+        this.#outputDir,
+        group,
+        shards.map(({ job, done }) => ({ output: job.output, stored: done?.stored ?? [] })),
+        this.#options,
+      );
+    } catch (error) {
+      if (!isCheckpointError(error)) throw error;
+      this.#fail(group.index ?? group.output, undefined, error.code, error.message);
+    }
   }
 
   #fail(input: string, output: string | undefined, code: ErrorCode | 'INTERNAL', message: string): void {
@@ -282,34 +319,9 @@ class Batch {
   }
 }
 
-/** With a size for shards, those of a model are one input: their index. */
-function merged(scan: Scan, resharding: boolean): Scan {
-  if (!resharding) return scan;
-  const jobs = scan.jobs.filter(({ group }) => group === undefined || scan.groups.get(group)?.index === undefined);
-  const groups = new Map<string, Group>();
-  for (const [key, group] of scan.groups) {
-    if (group.index === undefined) groups.set(key, group);
-    else
-      jobs.push({
-        input: group.index,
-        output: group.output.replace(/\.index\.json$/, ''),
-        bytes: group.jobs.reduce((sum, { bytes }) => sum + bytes, 0),
-        mtimeNs: group.jobs.map(({ mtimeNs }) => mtimeNs).join(),
-        group: undefined,
-      });
-  }
-  return { ...scan, jobs, groups };
-}
-
-/** When both folders are one, what an earlier run made is no input. */
-function withoutOutputs(scan: Scan, inputDir: string, outputDir: string): Scan {
-  if (resolve(inputDir) !== resolve(outputDir)) return scan;
-  const outputs = new Set(scan.jobs.filter(({ input, output }) => input !== output).map(({ output }) => output));
-  return {
-    ...scan,
-    jobs: scan.jobs.filter(({ input, output }) => input !== output || !outputs.has(input)),
-    others: [],
-  };
+function isSameFolder(a: string, b: string): boolean {
+  const [one, other] = [a, b].map((path) => statSync(path, { bigint: true, throwIfNoEntry: false }));
+  return one !== undefined && one.dev === other?.dev && one.ino === other.ino;
 }
 
 /** Everything that changes the output. */

@@ -1,15 +1,16 @@
 /** One conversion of a folder run, on whichever thread: what it is given and what it gives back can both be sent. */
-import { statSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { type ErrorCode, isCheckpointError } from '../errors';
 import type { OnProgress } from '../source/progress';
 import { type Conversion, type ConvertOptions, convertModel } from './convert';
+import { makeFolder } from './folders';
 
 export interface Task {
   readonly input: string;
   readonly output: string;
   readonly options: ConvertOptions;
+  /** The output is there already, and is only compared with the input. */
+  readonly verifyOnly: boolean;
 }
 
 export type Outcome =
@@ -18,14 +19,18 @@ export type Outcome =
 
 /** Never rejects but for an abort: what goes wrong with one file is told with it. */
 export async function runTask(
-  { input, output, options }: Task,
+  { input, output, options, verifyOnly }: Task,
   signal: AbortSignal | undefined,
   onProgress: OnProgress | undefined,
 ): Promise<Outcome> {
   try {
-    if (!options.dryRun && !statSync(dirname(output), { throwIfNoEntry: false }))
-      await mkdir(dirname(output), { recursive: true });
-    const conversion = await convertModel(input, output, { ...options, signal, onProgress }, true);
+    if (!options.dryRun && !verifyOnly) makeFolder(dirname(output));
+    const conversion = await convertModel(
+      input,
+      output,
+      { ...options, signal, onProgress },
+      { skipEmpty: true, verifyOnly },
+    );
     return { kind: conversion.report.tensors === 0 ? 'empty' : 'converted', conversion };
   } catch (error) {
     if (signal?.aborted) throw error;

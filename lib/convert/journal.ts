@@ -3,10 +3,11 @@
  * folder. A line is appended when all outputs of the input are in place, so that a run that is killed loses at most the
  * files it was at; those have temporary names and are made again.
  */
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, statSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, readFileSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { CheckpointError } from '../errors';
 import { type Job, OWN_PREFIX } from './directory-scan';
+import { makeFolder } from './folders';
 
 export interface FinishedFile {
   readonly path: string;
@@ -50,6 +51,11 @@ export class Journal {
     }
   }
 
+  /** Everything that was ever made, relative to the folder. */
+  outputs(): ReadonlySet<string> {
+    return new Set([...this.#finished.values()].flatMap(({ outputs }) => outputs.map(({ path }) => path)));
+  }
+
   /** The entry of a job whose input, options and outputs are what they were. */
   finished(job: Job, options: string): Finished | undefined {
     const entry = this.#finished.get(job.input);
@@ -70,7 +76,7 @@ export class Journal {
       return { path, bytes: Number(stats.size), mtimeNs: String(stats.mtimeNs) };
     });
     try {
-      mkdirSync(this.#folder, { recursive: true });
+      makeFolder(this.#folder);
       this.#file ??= openSync(join(this.#folder, NAME), 'a');
       // A line that a kill cut short must not swallow this one.
       writeSync(this.#file, `\n${JSON.stringify({ ...entry, outputs } satisfies Finished)}\n`);

@@ -18,6 +18,8 @@ export interface Model {
   readonly metadata: ReadonlyMap<string, string>;
   /** Names that the input does not store: its metadata says which stored name has their elements. */
   readonly restored: ReadonlySet<string>;
+  /** What the index over its shards says of the model besides where the tensors are. */
+  readonly indexFacts: ReadonlyMap<string, unknown>;
   /** What the input holds and nothing here can read. */
   readonly unread: readonly Dropped[];
   /** Every tensor with its path, those of further roots included. */
@@ -57,6 +59,7 @@ export function namedModel(
   rest: {
     metadata: ReadonlyMap<string, string>;
     restored?: ReadonlySet<string>;
+    indexFacts?: ReadonlyMap<string, unknown>;
     unread?: readonly Dropped[];
     close(): void;
   },
@@ -68,6 +71,7 @@ export function namedModel(
     checkpoint: undefined,
     metadata: rest.metadata,
     restored: rest.restored ?? new Set(),
+    indexFacts: rest.indexFacts ?? new Map(),
     unread: rest.unread ?? [],
     tensors: () => walkTensors(root),
     get: (path) => valueAt(root, path),

@@ -1,6 +1,7 @@
 /** NumPy's files: `.npy` for one tensor, `.npz` for many, a zip of them. NumPy has no bfloat16 and no float8: they widen to float32. */
 import { Readable } from 'node:stream';
 import { ZipFile } from 'yazl';
+import { npyHeader, numpyTypeString } from '../container/npy';
 import { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 import { chunksOf, type StorageBytes } from '../tensor/storage';
@@ -9,7 +10,6 @@ import type { Tensor } from '../tensor/tensor';
 import { type Named, untie } from './aliases';
 import { type Choice, denseEntries } from './choose';
 import { type Encoding, encodedBytes } from './elements';
-import { npyHeader, numpyTypeString } from './npy';
 import { payloadOf } from './payload';
 import type { Dropped, Plan, Target, TargetOptions } from './target';
 import { partsFile } from './write';

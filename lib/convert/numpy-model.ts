@@ -1,6 +1,7 @@
 /** Arrays of NumPy as a model: `.npz` is a zip of `.npy` members, and each of those a header before the elements. */
 
 import { isZip, startsWith } from '../container/magic';
+import { numpyTypeString } from '../container/npy';
 import { ZipArchive } from '../container/zip-archive';
 import { DType } from '../dtype';
 import { CheckpointError } from '../errors';
@@ -11,7 +12,6 @@ import { checkBounds, contiguousStride, numelOf } from '../tensor/geometry';
 import { Storage, type StorageBytes, SwappedBytes } from '../tensor/storage';
 import { Tensor } from '../tensor/tensor';
 import { type Model, type ModelOptions, namedModel } from './model';
-import { numpyTypeString } from './npy';
 import type { Dropped } from './target';
 
 const MAGIC = '\x93NUMPY';

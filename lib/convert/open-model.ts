@@ -20,7 +20,7 @@ export async function openModel(input: CheckpointSource | Checkpoint, options: M
   const path = pathOf(input);
   if (path !== undefined) {
     if (isDirectory(path)) return openModel(modelFileIn(path), options);
-    if (path.endsWith('.index.json')) return openShards(path, (shard) => openModel(shard, options));
+    if (/\.index(?:\.[\w-]+)?\.json$/i.test(path)) return openShards(path, (shard) => openModel(shard, options));
   }
   try {
     return checkpointModel(await open(input, { ...options, classes: new Map() }), path ?? nameOf(input), true);
@@ -63,6 +63,7 @@ function checkpointModel(checkpoint: Checkpoint, name: string | undefined, owned
     checkpoint,
     metadata: named?.metadata ?? checkpoint.info.metadata,
     restored: named?.restored ?? new Set(),
+    indexFacts: new Map(),
     unread: [],
     tensors: () => (isSafetensors ? walkTensors(root) : checkpoint.tensors()),
     get: (path) => (isSafetensors ? valueAt(root, path) : checkpoint.get(path)),

@@ -4,6 +4,7 @@
  */
 
 import type { DType } from '../dtype';
+import { anyAbove, anyOf } from '../glob';
 import { OrderedDict, type PyValue } from '../pickle/values';
 import { save } from '../save';
 import type { Storage } from '../tensor/storage';
@@ -11,7 +12,6 @@ import { Tensor } from '../tensor/tensor';
 import { walkTensors } from '../walk';
 import { compareGraph } from './check';
 import { type Choice, distinct } from './choose';
-import { anyAbove, anyOf } from './glob';
 import { denseParts, retyper } from './retype';
 import { rewrite } from './rewrite';
 import type { Plan, PlannedFile, Target, TargetOptions } from './target';

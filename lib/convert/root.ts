@@ -61,7 +61,9 @@ export function rootOf(
 
 function averagesOf(root: PyValue): { path: string; value: PyValue } | undefined {
   if (!(root instanceof Map)) return undefined;
-  for (const key of AVERAGE_KEYS) {
+  // Lightning's WeightAveraging keeps the averages as the state dict, and the trained weights beside it.
+  const keys = root.has('averaging_state') && root.has('current_model_state') ? ['state_dict'] : AVERAGE_KEYS;
+  for (const key of keys) {
     const value = root.get(key) as PyValue | undefined;
     if (value !== undefined && holdsTensors(value)) return { path: key, value };
   }

@@ -10,7 +10,7 @@ import type { Part } from './check';
 import { denseEntries } from './choose';
 import { type Encoding, encodedBytes } from './elements';
 import { payloadOf } from './payload';
-import { indexText, shardNames, shardsOf } from './shards';
+import { factsFor, indexText, shardNames, shardsOf } from './shards';
 import type { Plan, PlannedFile, Target } from './target';
 import { partsFile } from './write';
 
@@ -72,7 +72,10 @@ export const safetensorsTarget: Target = {
     const stored = shards.flatMap((shard, i) =>
       shard.map(({ name, byteLength }) => ({ name, bytes: byteLength, file: names[i] })),
     );
-    if (shards.length > 1) files.push(indexFile(`${stem}.safetensors.index.json`, stored));
+    if (shards.length > 1)
+      files.push(
+        indexFile(`${stem}.safetensors.index.json`, stored, factsFor(choice.model.indexFacts, choice.options)),
+      );
     return { tensors: rows.length, aliases, dropped, files, stored } satisfies Plan;
   },
 };
@@ -148,11 +151,7 @@ function headerBytes(rows: readonly Row[], metadata: ReadonlyMap<string, string>
   return header;
 }
 
-export function indexFile(
-  name: string,
-  stored: Plan['stored'],
-  facts: ReadonlyMap<string, unknown> = new Map(),
-): PlannedFile {
+export function indexFile(name: string, stored: Plan['stored'], facts: ReadonlyMap<string, unknown>): PlannedFile {
   const payload = Buffer.from(indexText(stored, facts));
   return partsFile(name, [{ payload, byteLength: payload.length }]);
 }

@@ -8,6 +8,9 @@ import { type Model, namedModel } from './model';
 /** An index of a million names takes about 100 MB; real ones stay below one. */
 const MAX_INDEX_BYTES = 256 << 20;
 
+/** An index: the model without its shards in two parts, and the word of a variant, `.fp16`. */
+export const INDEX_NAME = /^(.*)(\.(?:bin|pt|pth|ckpt|safetensors))\.index(\.[\w-]+)?\.json$/i;
+
 export interface ShardIndex {
   readonly path: string;
   readonly metadata: ReadonlyMap<string, unknown>;
@@ -34,18 +37,25 @@ export function modelFileIn(directory: string): string {
       path: directory,
       hint: 'name one of the .index.json files',
     });
-  if (names[0] !== undefined) return join(directory, names[0]);
   const files = readdirSync(directory).filter((name) => /\.(?:safetensors|bin|pt|pth|ckpt)$/i.test(name));
+  if (names[0]?.startsWith('pytorch_model.bin.') && files.includes('model.safetensors'))
+    return join(directory, 'model.safetensors');
+  if (names[0] !== undefined) return join(directory, names[0]);
   const file =
     ['model.safetensors', 'pytorch_model.bin'].find((name) => files.includes(name)) ??
     (files.length === 1 ? files[0] : undefined);
   if (file !== undefined) return join(directory, file);
+  if (files.length === 0)
+    throw new CheckpointError('NOT_FOUND', 'no checkpoint is in the directory', {
+      path: directory,
+      hint: 'to convert what is in the folders below it, let the output be a folder too',
+    });
   throw new CheckpointError(
     'NOT_FOUND',
     `${files.length} checkpoints are in the directory, and no index that makes them one model`,
     {
       path: directory,
-      hint: 'name one of them, or convert to a directory',
+      hint: 'name one of them, or let the output be a folder too',
     },
   );
 }
@@ -96,7 +106,7 @@ export async function openShards(path: string, openShard: (path: string) => Prom
       for (const name of shard.restored) restored.add(name);
       for (const [key, value] of shard.metadata) metadata.set(key, value);
     }
-    return namedModel(path, root, { metadata, restored, close });
+    return namedModel(path, root, { metadata, restored, indexFacts: index.metadata, close });
   } catch (error) {
     close();
     throw error;

@@ -1,4 +1,5 @@
 /** How Hugging Face cuts a model into files, and the index over them (huggingface_hub, `split_state_dict_into_shards_factory`). */
+import type { ChoiceOptions } from './choose';
 import type { Plan } from './target';
 
 /** In order; a file is full when the next tensor would make it longer than `maxBytes`. A longer tensor is a file of its own. */
@@ -28,6 +29,15 @@ export function shardNames(stem: string, extension: string, count: number): (str
   if (count === 1) return [undefined];
   const number = (n: number): string => String(n).padStart(5, '0');
   return Array.from({ length: count }, (_, i) => `${stem}-${number(i + 1)}-of-${number(count)}${extension}`);
+}
+
+/** The number of parameters that an index tells is no longer true of a part of the model. */
+export function factsFor(
+  facts: ReadonlyMap<string, unknown>,
+  { root, select, exclude, prune, useEma }: ChoiceOptions,
+): ReadonlyMap<string, unknown> {
+  if (root === undefined && !select?.length && !exclude?.length && !prune?.length && !useEma) return facts;
+  return new Map([...facts].filter(([key]) => key !== 'total_parameters'));
 }
 
 /** The index as Python writes it: `json.dumps(index, indent=2, sort_keys=True)` and a line end. */

@@ -1,5 +1,7 @@
 /** Files made of records: a header, then payloads one after another. */
+import { existsSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { CheckpointError } from '../errors';
@@ -70,9 +72,12 @@ function streamOutput(output: SaveTarget, fsync: boolean) {
 /** What cannot be found or opened while writing is the output, whatever the system calls it. */
 export function asOutputError(error: unknown, path: string | undefined): unknown {
   if (!(error instanceof CheckpointError) || path === undefined || error.path !== path) return error;
+  if (!existsSync(dirname(path)))
+    return new CheckpointError('WRITE_FAILED', `there is no folder "${dirname(path)}"`, {
+      path,
+      hint: 'make it first',
+      cause: error,
+    });
   if (error.code !== 'NOT_FOUND' && error.code !== 'ACCESS_DENIED' && error.code !== 'IO') return error;
-  return new CheckpointError('WRITE_FAILED', error.message, {
-    hint: error.code === 'NOT_FOUND' ? 'make its directory first' : undefined,
-    cause: error,
-  });
+  return new CheckpointError('WRITE_FAILED', error.message, { cause: error });
 }

@@ -1,8 +1,8 @@
 /** A part of a checkpoint as a file of its own: one tensor for NumPy or bare, a tensor or sub-tree for everybody else. */
 import { extname } from 'node:path';
 import type { Checkpoint } from '../checkpoint';
+import { npyHeader, numpyTypeString } from '../container/npy';
 import { convert } from '../convert/convert';
-import { npyHeader, numpyTypeString } from '../convert/npy';
 import { payloadOf } from '../convert/payload';
 import type { Dropped } from '../convert/target';
 import { asOutputError, partsFile } from '../convert/write';

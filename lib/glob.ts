@@ -1,6 +1,6 @@
 /**
- * Globs over tensor paths: `*` stands for any characters, dots too, `?` for one; a plain path means itself and everything
- * below it. Brackets are what they are in paths: indices.
+ * Globs. Over paths of tensors `*` stands for any characters, dots too, `?` for one; a plain path means itself and
+ * everything below it. Brackets are what they are in paths: indices. Over files `*` and `?` stay in a folder.
  */
 
 export type Matcher = (path: string) => boolean;
@@ -52,4 +52,16 @@ export function matchesGlob(text: string, glob: string): boolean {
   }
   while (glob[next] === '*') next++;
   return next === glob.length;
+}
+
+/** A glob over relative paths of files: `*` and `?` stay in a folder, `**` crosses them. */
+export function fileGlob(glob: string): Matcher {
+  const pattern = glob.replace(/\*\*\/?|[*?]|[^*?]+/g, (part) => {
+    if (part === '**/') return '(?:.*/)?';
+    if (part === '**') return '.*';
+    if (part === '*') return '[^/]*';
+    return part === '?' ? '[^/]' : part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+  });
+  const whole = new RegExp(`^${pattern}$`);
+  return (path) => whole.test(path);
 }
