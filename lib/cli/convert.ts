@@ -1,13 +1,15 @@
 /** `torch-checkpoint convert IN OUT`: one model, or every model below a folder. */
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, lstatSync, statSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { Command, Option } from 'commander';
 import { type ConvertOptions, type ConvertReport, convert } from '../convert/convert';
-import { type BatchFile, type BatchProgress, type BatchReport, convertDirectory } from '../convert/directory';
+import { type BatchFile, type BatchReport, convertDirectory } from '../convert/directory';
 import type { TargetName } from '../convert/target';
 import { TARGETS, targetOfPath } from '../convert/targets';
+import { CheckpointError } from '../errors';
+import { progressMeter } from './convert-progress';
 import { addCommonOptions, wholeNumber } from './options';
-import { type CommonOptions, EXIT, type ExitCode, type Run, runCommand, UsageError } from './outcome';
+import { type CommonOptions, EXIT, type ExitCode, isOutputFailure, type Run, runCommand, UsageError } from './outcome';
 import { grouped, humanBytes, printable } from './text';
 
 interface Options extends CommonOptions {
@@ -39,7 +41,7 @@ export function command(): Command {
   const made = new Command('convert')
     .description('Convert a checkpoint, the shards of a model, or every checkpoint below a folder.')
     .argument('<in>', 'checkpoint, .index.json of shards, folder, or a glob in quotes')
-    .argument('<out>', 'file, whose extension says the format, or folder')
+    .argument('<out>', "file, whose extension says the format; folder; '-' for standard output")
     .addOption(
       new Option('--to <format>', 'what to write (default: by the extension; safetensors for folders)').choices(
         TARGETS.map(({ name }) => name),
@@ -94,8 +96,15 @@ Examples:
   torch-checkpoint convert model.pt model.safetensors
   torch-checkpoint convert ckpt.pt weights.safetensors --root auto --dtype bfloat16
   torch-checkpoint convert ckpt.pt small.pt --prune optimizer
+  torch-checkpoint convert last.ckpt ema.safetensors --root auto --use-ema --rename 's/^net\\.//'
   torch-checkpoint convert model.safetensors.index.json model.gguf --dtype q8_0
-  torch-checkpoint convert checkpoints/ converted/ --dry-run`,
+  torch-checkpoint convert model.safetensors.index.json cut/ --max-shard-size 2GB
+  torch-checkpoint convert checkpoints/ converted/ --dry-run
+  torch-checkpoint convert 'runs/**/*.ckpt' converted/ --verify
+
+A folder that was interrupted goes on where it was when the same command is given again.
+Exit codes: 0 done, 2 wrong usage, 3 an input cannot be read (of a folder: the rest is done), 4 the output cannot
+be written, 130 interrupted.`,
     )
     .action((input: string, output: string, options: Options & { key?: string }) =>
       runCommand(options, (run) => convertAny(input, output, options, run)),
@@ -157,7 +166,9 @@ async function convertAny(
     signal: run.signal,
   };
   const settings = mapLocation === undefined ? common : { ...common, mapLocation };
-  const glob = !existsSync(input) && /[*?]/.test(input) && !input.includes('://') ? splitGlob(input) : undefined;
+  const glob = isThere(input) || !/[*?]/.test(input) ? undefined : splitGlob(input);
+  if (!glob && !isThere(input)) throw new CheckpointError('NOT_FOUND', 'no such file or folder', { path: input });
+  if (output === '-') return toStandardOutput(input, settings, run);
   // A folder becomes a folder, unless the output has the name of a file: then it is one model.
   const isBatch = glob !== undefined || (isFolder(input) && (isFolder(output) || targetOfPath(output) === undefined));
   const meter = progressMeter();
@@ -179,7 +190,24 @@ async function convertAny(
   }).finally(meter.end);
   if (run.json) await run.printJson(report);
   else await printBatch(report, run);
-  return report.failed > 0 ? EXIT.input : EXIT.done;
+  const errors = report.files.flatMap(({ error }) => error ?? []);
+  if (errors.length === 0) return EXIT.done;
+  return errors.every(({ code }) => isOutputFailure(code)) ? EXIT.output : EXIT.input;
+}
+
+/** True for servers too, which are asked when it is their turn. */
+function isThere(input: string): boolean {
+  return (
+    existsSync(input) || /^[a-z][a-z\d+.-]*:/i.test(input) || lstatSync(input, { throwIfNoEntry: false }) !== undefined
+  );
+}
+
+/** What would be printed goes the other way, so that it does not end up in the file. */
+async function toStandardOutput(input: string, settings: ConvertOptions, run: Run): Promise<ExitCode> {
+  if (run.json) throw new UsageError('--json prints on standard output, where the converted file goes');
+  const { dropped } = await convert(input, process.stdout, settings);
+  for (const { path, reason } of dropped) process.stderr.write(`! left out ${printable(path)}: ${printable(reason)}\n`);
+  return EXIT.done;
 }
 
 /** `runs/*.pt` is the folder `runs` and the pattern in it. */
@@ -191,17 +219,19 @@ function splitGlob(glob: string): { folder: string; pattern: string } {
 }
 
 async function print(report: ConvertReport, output: string, { out }: Run): Promise<void> {
+  if (report.tensors === 0) await out.line(out.paint('yellow', '! no tensor is in the output'));
   const { tensors, bytes, kernelBytes, writtenBytes, dropped, aliases, files, dryRun } = report;
   for (const { path, reason } of dropped)
     await out.line(out.paint('yellow', `! left out ${printable(path)}: ${printable(reason)}`));
   for (const [name, kept] of Object.entries(aliases)) await out.line(`${printable(name)} is ${printable(kept)}`);
   if (files.length > 1)
     for (const { path, bytes: size } of files) await out.line(`${printable(path)}  ${humanBytes(size)}`);
+  const place = files.length === 1 ? (files[0]?.path ?? output) : output;
   const how = dryRun
     ? 'nothing written'
     : `${humanBytes(kernelBytes)} copied by the kernel, ${humanBytes(writtenBytes)} written`;
   await out.line(
-    `${printable(output)}: ${report.format}, ${grouped(tensors)} ${tensors === 1 ? 'tensor' : 'tensors'}, ${humanBytes(bytes)} (${how})`,
+    `${printable(place)}: ${report.format}, ${grouped(tensors)} ${tensors === 1 ? 'tensor' : 'tensors'}, ${humanBytes(bytes)} (${how})`,
   );
 }
 
@@ -231,48 +261,4 @@ function fileLine({ input, output, bytes, status, reason, error }: BatchFile): s
         ? ` -> ${printable(output)} (${humanBytes(bytes)})`
         : '';
   return `${status.padEnd(9)} ${printable(input)}${what}`;
-}
-
-interface Meter {
-  readonly onProgress:
-    | ((progress: { readonly bytes: number; readonly totalBytes: number | undefined } & Partial<BatchProgress>) => void)
-    | undefined;
-  end(): void;
-}
-
-const INTERVAL_MILLISECONDS = 100;
-/** What is done sooner needs no progress. */
-const QUIET_MILLISECONDS = 300;
-
-/** On standard error, where a person looks: the file, the total, the rate and the time left. */
-function progressMeter(): Meter {
-  const stream = process.stderr;
-  if (!stream.isTTY) return { onProgress: undefined, end: () => undefined };
-  const start = Date.now();
-  let last = start + QUIET_MILLISECONDS - INTERVAL_MILLISECONDS;
-  let shown = false;
-  return {
-    onProgress: ({ bytes, totalBytes, file, filesDone, files }) => {
-      const now = Date.now();
-      if (now - last < INTERVAL_MILLISECONDS) return;
-      last = now;
-      shown = true;
-      const rate = bytes / ((now - start) / 1000);
-      const parts = [
-        totalBytes
-          ? `${humanBytes(bytes)} of ${humanBytes(totalBytes)} (${Math.floor((100 * bytes) / totalBytes)} %)`
-          : humanBytes(bytes),
-        `${humanBytes(rate)}/s`,
-      ];
-      if (totalBytes && rate > 0) parts.push(`${Math.ceil((totalBytes - bytes) / rate)} s left`);
-      if (files !== undefined)
-        parts.push(
-          `file ${Math.min((filesDone ?? 0) + 1, files)} of ${files}${file === undefined ? '' : ` ${printable(file)}`}`,
-        );
-      stream.write(`\r\x1b[K${parts.join(', ').slice(0, Math.max(20, (stream.columns || 80) - 1))}`);
-    },
-    end: () => {
-      if (shown) stream.write('\r\x1b[K');
-    },
-  };
 }

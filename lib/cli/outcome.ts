@@ -37,6 +37,11 @@ export interface Run {
 
 const OUTPUT_CODES: ReadonlySet<ErrorCode> = new Set(['DISK_FULL', 'WRITE_FAILED', 'UNSAVABLE']);
 
+/** True for codes that tell of the output, and not of the input. */
+export function isOutputFailure(code: string): boolean {
+  return OUTPUT_CODES.has(code as ErrorCode) && code !== 'UNSAVABLE';
+}
+
 /** Runs a command to its end and leaves with its exit code. */
 export async function runCommand(options: CommonOptions, work: (run: Run) => Promise<ExitCode>): Promise<void> {
   const out = new Output(process.stdout, options.width);

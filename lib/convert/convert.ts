@@ -16,9 +16,10 @@ import type { OnProgress } from '../source/progress';
 import type { AliasPolicy } from './aliases';
 import { type ChoiceOptions, choose } from './choose';
 import type { Encoding } from './elements';
+import { makeFolder } from './folders';
 import { isDirectory, openModel, pathOf } from './open-model';
 import { outputName } from './output-name';
-import { INDEX_NAME, storedNames } from './shards-model';
+import { storedNames } from './shards-model';
 import type { Dropped, Plan, Target, TargetName } from './target';
 import { targetNamed, targetOfPath } from './targets';
 import { asOutputError, outputPath } from './write';
@@ -127,6 +128,7 @@ export async function convertModel(
     if (plan.files.length > 1 && place === undefined)
       throw new TypeError('shards are several files, and cannot be written to a stream');
     const idle = options.dryRun || (skipEmpty && plan.tensors === 0);
+    if (!idle && place !== undefined && outputPath(output) !== place) makeFolder(dirname(place));
     const written = idle || verifyOnly ? NOTHING : await writeFiles(plan, output, place, options);
     if ((options.verify || verifyOnly) && !idle) await verifyFiles(plan, target, place, signal);
     return {
@@ -224,20 +226,18 @@ function fileAt(place: string, name: string | undefined): string {
   return name === undefined ? place : join(dirname(place), name);
 }
 
-/** Where the output goes and what it is. In an existing folder it gets the name of the input, as `cp` does it. */
+/** Where the output goes and what it is. In a folder it gets the name of the input, as `cp` does it. */
 function destination(
   input: unknown,
   place: string | undefined,
   to: string | undefined,
 ): [place: string | undefined, target: Target] {
-  if (place === undefined || !isDirectory(place)) return [place, targetFor(place, to)];
+  if (place === undefined || !(/[/\\]$/.test(place) || isDirectory(place))) return [place, targetFor(place, to)];
   const target = targetNamed(to ?? 'safetensors');
   const source = pathOf(input);
   if (source === undefined)
     throw new TypeError(`"${place}" is a folder, and the input has no name that the file in it could get`);
-  const name = INDEX_NAME.exec(source)
-    ? basename(source).replace(/\.index(?:\.[\w-]+)?\.json$/i, '')
-    : basename(source);
+  const name = basename(source).replace(/\.index(?:\.[\w-]+)?\.json$/i, '');
   return [join(place, outputName(name, target)), target];
 }
 
