@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { progressText } from '../lib/cli/convert-progress';
 import { edit } from '../lib/convert/edit';
 import { load, open } from '../lib/load';
 import type { PyValue } from '../lib/pickle/values';
@@ -36,9 +37,18 @@ describe('convert', () => {
     expect((await run('convert', good, file('a.safetensors'), '--dtype', 'int3')).code).toBe(2);
     expect((await run('convert', good, file('a.safetensors'), '--to', 'tar')).code).toBe(2);
     expect((await run('convert', file('none.pt'), file('a.safetensors'))).code).toBe(3);
+    expect((await run('convert', file('none'), file('nothing'))).code).toBe(3);
+    expect((await run('convert', `${folder}/*.none`, file('nothing'))).code).toBe(3);
     expect((await run('convert', good, file('a.safetensors'), '--root', 'nope')).code).toBe(3);
     const { code, stderr } = await run('convert', good, file('no/a.safetensors'));
     expect([code, stderr.includes('    at ')]).toEqual([4, false]);
+    expect(stderr).toContain('make it first');
+    const piped = await run('convert', good, '-', '--to', 'safetensors');
+    expect([piped.code, Buffer.byteLength(piped.stdout) > 100, piped.stdout.includes('"__metadata__"')]).toEqual([
+      0,
+      true,
+      true,
+    ]);
     const json = await run('convert', good, file('no/a.safetensors'), '--json');
     expect((JSON.parse(json.stdout) as { error: { code: string } }).error.code).toBe('WRITE_FAILED');
   });
@@ -50,6 +60,9 @@ describe('convert', () => {
     const { code, stdout } = await run('convert', file('in'), file('out'), '--json');
     const report = JSON.parse(stdout) as { converted: number; failed: number };
     expect([code, report.converted, report.failed]).toEqual([3, 1, 1]);
+    // Where nothing can be written, the output is to blame, not the inputs.
+    rmSync(file('in/broken.pt'));
+    expect((await run('convert', `${file('in')}/x*.pt`, file('in/x.pt'))).code).toBe(4);
     expect((await run('convert', `${file('in')}/x*.pt`, file('glob'))).code).toBe(0);
     expect((await open(file('glob/x.safetensors'))).get('w')).toBeInstanceOf(Tensor);
     expect(
@@ -57,6 +70,23 @@ describe('convert', () => {
         .stdout,
     ).toContain('nothing written');
   });
+});
+
+test('a line of progress', () => {
+  const told = {
+    bytes: 3 << 20,
+    totalBytes: 4 << 20,
+    file: 'deep/model-00001-of-00002.safetensors',
+    fileBytes: 1,
+    fileTotalBytes: 2,
+    filesDone: 1,
+    files: 9,
+  };
+  expect(progressText(told, 3, 200)).toBe(
+    '3.00 MiB of 4.00 MiB (75 %), 1.00 MiB/s, 1 s left, file 2 of 9: deep/model-00001-of-00002.safetensors 50 %',
+  );
+  for (const columns of [20, 60, 79]) expect(progressText(told, 3, columns).length).toBeLessThanOrEqual(columns);
+  expect(progressText({ ...told, totalBytes: 900 << 20 }, 3, 79)).toContain('14 min 57 s left');
 });
 
 describe('edit', () => {

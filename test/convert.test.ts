@@ -302,6 +302,14 @@ describe('choosing', () => {
       ['model.x.0.w', 2],
       ['other', 5],
     ]);
+    // Lightning's WeightAveraging: the averages are the state dict.
+    const lightning = await saved('lightning.ckpt', {
+      state_dict: dict({ w: floats(2) }),
+      current_model_state: dict({ w: floats(1) }),
+      averaging_state: { n_averaged: 3 },
+    });
+    await convert(lightning, file('lightning.safetensors'), { ...quick, useEma: true });
+    expect((await tensorsOf(file('lightning.safetensors'))).get('w')?.item()).toBe(2);
     await expect(
       convert(await saved('none.pt', dict({ w: floats(1) })), file('x.safetensors'), { useEma: true }),
     ).rejects.toMatchObject({ code: 'NOT_FOUND' });
@@ -391,13 +399,19 @@ describe('gguf', () => {
     );
     writeFileSync(
       file('config.json'),
-      JSON.stringify({ model_type: 'llama', hidden_size: 64, rms_norm_eps: 1e-5, num_hidden_layers: -1 }),
+      JSON.stringify({
+        model_type: 'llama',
+        text_config: { hidden_size: 64, rms_norm_eps: 1e-5 },
+        rope_parameters: { rope_theta: 5e5 },
+        num_hidden_layers: -1,
+      }),
     );
     const report = await convert(path, file('m.gguf'), { ...quick, dtype: 'q8_0' });
     expect(report.dropped).toEqual([{ path: 'five', reason: 'GGUF has 4 dimensions at most, the tensor 5' }]);
     const bytes = readFileSync(file('m.gguf'));
     expect([bytes.toString('latin1', 0, 4), bytes.readUInt32LE(4), bytes.readUInt32LE(8)]).toEqual(['GGUF', 3, 3]);
-    expect(bytes.includes('llama.embedding_length') && bytes.includes('general.file_type')).toBe(true);
+    for (const key of ['llama.embedding_length', 'llama.rope.freq_base', 'general.file_type'])
+      expect(bytes.includes(key), key).toBe(true);
     expect(bytes.includes('llama.block_count')).toBe(false);
     expect(bytes.length % 32).toBe(0);
     // 4 rows of two blocks of 34 bytes, 12 bytes of float32, two int16; each padded to 32.
@@ -453,6 +467,24 @@ describe('outputs', () => {
     // It is the caller's, and still open.
     expect([...checkpoint.tensors()].length).toBeGreaterThan(0);
     checkpoint.close();
+  });
+
+  test('a folder gets a file of the same name', async () => {
+    const path = await saved('pytorch_model.bin', dict({ w: floats(1) }));
+    mkdirSync(file('into'));
+    expect((await convert(path, file('into'), quick)).files.map((one) => one.path)).toEqual([
+      file('into/model.safetensors'),
+    ]);
+    await convert(path, `${file('made')}/`, { ...quick, to: 'npz' });
+    expect(readdirSync(file('made'))).toEqual(['pytorch_model.npz']);
+    await expect(convert(readFileSync(path), file('into'), quick)).rejects.toThrow(TypeError);
+  });
+
+  test('options that the target cannot follow', async () => {
+    const path = await saved('cut.pt', dict({ w: floats(1) }));
+    await expect(convert(path, file('cut.npz'), { ...quick, maxShardSize: '1MB' })).rejects.toThrow(TypeError);
+    const twice = await saved('twice.pt', { 'a.b': floats(1), a: { b: floats(2) } });
+    await expect(convert(twice, file('twice.npz'), quick)).rejects.toThrow('two tensors have the path "a.b"');
   });
 
   test('large tensors are copied by the kernel, and the report says so', async () => {

@@ -51,9 +51,12 @@ export class Journal {
     }
   }
 
-  /** Everything that was ever made, relative to the folder. */
+  /** Everything that was made, relative to the folder, but for what replaced its own input. */
   outputs(): ReadonlySet<string> {
-    return new Set([...this.#finished.values()].flatMap(({ outputs }) => outputs.map(({ path }) => path)));
+    const entries = [...this.#finished.values()];
+    return new Set(
+      entries.flatMap(({ input, outputs }) => outputs.map(({ path }) => path).filter((path) => path !== input)),
+    );
   }
 
   /** The entry of a job whose input, options and outputs are what they were. */

@@ -1,0 +1,245 @@
+// Promise: in a folder the index says what is one model; nothing of it is lost, mixed up or taken twice, and no bad file stops the rest.
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { convert } from '../lib/convert/convert';
+import { type BatchProgress, type BatchReport, convertDirectory } from '../lib/convert/directory';
+import { DType } from '../lib/dtype';
+import { open } from '../lib/load';
+import { OrderedDict } from '../lib/pickle/values';
+import { save } from '../lib/save';
+import { Tensor } from '../lib/tensor/tensor';
+
+let folder = '';
+const input = (name = ''): string => join(folder, 'in', name);
+const output = (name = ''): string => join(folder, 'out', name);
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'torch-checkpoint-shards-'));
+  mkdirSync(input());
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const quick = { fsync: false } as const;
+const state = (prefix: string, count: number): OrderedDict<Tensor> =>
+  new OrderedDict(Array.from({ length: count }, (_, i) => [`${prefix}.${i}`, Tensor.full([10, i + 1], i)]));
+const statuses = (report: BatchReport): Record<string, string> =>
+  Object.fromEntries(report.files.map(({ input: name, status }) => [name, status]));
+const indexAt = (path: string): { metadata: Record<string, unknown>; weight_map: Record<string, string> } =>
+  JSON.parse(readFileSync(path, 'utf8')) as never;
+const visible = (path: string): string[] =>
+  readdirSync(path)
+    .filter((name) => !name.startsWith('.'))
+    .sort();
+
+/** Shards of these names, `count` tensors in each, and an index over them. */
+async function putShards(names: readonly string[], index: string, facts: object = {}): Promise<void> {
+  const map: Record<string, string> = {};
+  for (const [i, name] of names.entries()) {
+    const tensors = state(String.fromCharCode(97 + i), 2);
+    const pickled = join(folder, 'shard.pt');
+    await save(tensors, pickled, quick);
+    if (name.endsWith('.safetensors')) await convert(pickled, input(name), quick);
+    else renameSync(pickled, input(name));
+    for (const key of tensors.keys()) map[key as string] = name;
+  }
+  writeFileSync(input(index), JSON.stringify({ metadata: { total_size: 1, ...facts }, weight_map: map }));
+}
+
+const shardNames = (stem: string, extension: string, count: number): string[] =>
+  Array.from({ length: count }, (_, i) => `${stem}-0000${i + 1}-of-0000${count}${extension}`);
+const SAFETENSORS = shardNames('model', '.safetensors', 2);
+const BINS = shardNames('pytorch_model', '.bin', 3);
+
+describe('one model', () => {
+  // Regression: both forms were put into one index, which then named shards of both.
+  test('in both forms, cut differently, is taken once', async () => {
+    await putShards(SAFETENSORS, 'model.safetensors.index.json');
+    await putShards(BINS, 'pytorch_model.bin.index.json');
+    const report = await convertDirectory(input(), output(), quick);
+    expect([report.converted, report.skipped, report.failed]).toEqual([2, 3, 0]);
+    expect(visible(output())).toEqual([...SAFETENSORS, 'model.safetensors.index.json']);
+    expect([...new Set(Object.values(indexAt(output('model.safetensors.index.json')).weight_map))]).toEqual(
+      SAFETENSORS,
+    );
+  });
+
+  // Regression: without `-00001-of-` in the names, the index was neither checked nor written.
+  test('of shards with names of their own', async () => {
+    await putShards(['left.bin', 'right.bin'], 'pytorch_model.bin.index.json');
+    const report = await convertDirectory(input(), output(), quick);
+    expect([report.converted, report.failed]).toEqual([2, 0]);
+    expect(indexAt(output('model.safetensors.index.json'))).toEqual({
+      metadata: { total_size: 240 },
+      weight_map: {
+        'a.0': 'left.safetensors',
+        'a.1': 'left.safetensors',
+        'b.0': 'right.safetensors',
+        'b.1': 'right.safetensors',
+      },
+    });
+  });
+
+  test('as a variant beside the other', async () => {
+    await putShards(shardNames('pytorch_model.fp16', '.bin', 2), 'pytorch_model.bin.index.fp16.json');
+    await putShards(BINS, 'pytorch_model.bin.index.json');
+    const report = await convertDirectory(input(), output(), quick);
+    expect([report.converted, report.failed]).toEqual([5, 0]);
+    const files = (name: string): number => new Set(Object.values(indexAt(output(name)).weight_map)).size;
+    expect([files('model.safetensors.index.fp16.json'), files('model.safetensors.index.json')]).toEqual([2, 3]);
+  });
+
+  test('is one file where the target has no shards', async () => {
+    await putShards(BINS, 'pytorch_model.bin.index.json');
+    const report = await convertDirectory(input(), output(), { ...quick, to: 'gguf' });
+    expect(statuses(report)).toEqual({ 'pytorch_model.bin.index.json': 'converted' });
+    expect(visible(output())).toEqual(['pytorch_model.gguf']);
+    expect((await convertDirectory(input(), output(), { ...quick, to: 'gguf' })).skipped).toBe(1);
+  });
+
+  // Regression: an index whose shards all were missing was not mentioned at all.
+  test('that is not there is a failure', async () => {
+    writeFileSync(input('model.safetensors.index.json'), JSON.stringify({ weight_map: { a: 'x.safetensors' } }));
+    const report = await convertDirectory(input(), output(), quick);
+    expect(statuses(report)).toEqual({ 'model.safetensors.index.json': 'failed' });
+    expect(report.files[0]?.error?.code).toBe('NOT_FOUND');
+  });
+
+  test('cannot have one name in two shards', async () => {
+    await putShards(SAFETENSORS, 'model.safetensors.index.json');
+    const report = await convertDirectory(input(), output(), { ...quick, rename: 's/^[ab]/x/' });
+    expect(report.files.at(-1)?.error?.code).toBe('UNSAVABLE');
+    expect(existsSync(output('model.safetensors.index.json'))).toBe(false);
+  });
+
+  test('keeps what its index says, as long as that is true', async () => {
+    await putShards(BINS, 'pytorch_model.bin.index.json', { total_parameters: 90, note: 'x' });
+    const metadata = async (options: object): Promise<unknown> => {
+      await convertDirectory(input(), output(), { ...quick, ...options });
+      return indexAt(output('model.safetensors.index.json')).metadata;
+    };
+    expect(await metadata({})).toEqual({ note: 'x', total_parameters: 90, total_size: 360 });
+    expect(await metadata({ maxShardSize: 100 })).toEqual({ note: 'x', total_parameters: 90, total_size: 360 });
+    expect(await metadata({ exclude: ['a'] })).toEqual({ note: 'x', total_size: 240 });
+  });
+});
+
+describe('the folder as its own output', () => {
+  test('outputs are no inputs of the next run, nor of one after a kill', async () => {
+    await putShards(BINS, 'pytorch_model.bin.index.json');
+    expect((await convertDirectory(input(), input(), quick)).converted).toBe(3);
+    const again = await convertDirectory(input(), input(), quick);
+    expect([again.converted, again.skipped, again.failed]).toEqual([0, 3, 0]);
+    // As a kill leaves it: one shard in place that the journal does not know, no index.
+    for (const name of ['.torch-checkpoint-journal.jsonl', 'model.safetensors.index.json'])
+      rmSync(input(name), { force: true });
+    rmSync(input('model-00002-of-00003.safetensors'));
+    const after = await convertDirectory(input(), input(), quick);
+    expect([after.converted, after.failed]).toEqual([3, 0]);
+    expect(Object.keys(indexAt(input('model.safetensors.index.json')).weight_map).length).toBe(6);
+  });
+
+  test('files that replace themselves are done once', async () => {
+    await putShards(SAFETENSORS, 'model.safetensors.index.json');
+    const options = { ...quick, dtype: 'float16' };
+    expect((await convertDirectory(input(), input(), options)).converted).toBe(2);
+    const again = await convertDirectory(input(), input(), options);
+    expect([again.converted, again.skipped]).toEqual([0, 2]);
+  });
+});
+
+describe('one bad file', () => {
+  test('links to nothing are told, and the rest is done', async () => {
+    await save(state('a', 1), input('a.pt'), quick);
+    symlinkSync(join(folder, 'nothing'), input('b.pt'));
+    symlinkSync(join(folder, 'nothing'), input('config.json'));
+    const report = await convertDirectory(input(), output(), quick);
+    expect(statuses(report)).toEqual({ 'a.pt': 'converted', 'b.pt': 'failed', 'config.json': 'failed' });
+  });
+
+  test('outputs that cannot be', async () => {
+    await save(state('a', 1), input('a.pt'), quick);
+    writeFileSync(output(), '');
+    await expect(convertDirectory(input(), output(), quick)).rejects.toMatchObject({ code: 'WRITE_FAILED' });
+    // Regression: this never ended.
+    if (existsSync('/proc/self'))
+      await expect(convertDirectory(input(), '/proc/none', quick)).rejects.toMatchObject({ code: 'WRITE_FAILED' });
+  });
+
+  // Regression: weights that were not asked for went over as they were, like configurations.
+  test('what was not asked for is left alone', async () => {
+    await save(state('a', 1), input('a.pt'), quick);
+    await save(state('b', 1), input('b.pt'), quick);
+    writeFileSync(input('config.json'), '{}');
+    await convertDirectory(input(), output(), { ...quick, files: ['a.*'] });
+    expect(visible(output())).toEqual(['a.safetensors', 'config.json']);
+    await expect(convertDirectory(input(), output(), { ...quick, files: ['*.ckpt'] })).rejects.toMatchObject({
+      code: 'NOT_FOUND',
+    });
+  });
+});
+
+describe('the same call again', () => {
+  test('with verify compares what is there, and makes anew what is wrong', async () => {
+    await save(state('a', 2), input('a.pt'), quick);
+    await save(state('b', 2), input('b.pt'), quick);
+    await convertDirectory(input(), output(), quick);
+    const path = output('a.safetensors');
+    const { atime, mtime } = statSync(path);
+    const bytes = readFileSync(path);
+    bytes[bytes.length - 1] = 1;
+    writeFileSync(path, bytes);
+    utimesSync(path, atime, mtime);
+    // Times in whole milliseconds are all that can be put back; the journal has the finer ones.
+    const journal = output('.torch-checkpoint-journal.jsonl');
+    const exact = String(statSync(path, { bigint: true }).mtimeNs);
+    const lines = readFileSync(journal, 'utf8').split('\n').filter(Boolean);
+    writeFileSync(
+      journal,
+      lines
+        .map((line) => JSON.parse(line) as { input: string; outputs: { mtimeNs: string }[] })
+        .map((entry) => {
+          if (entry.input === 'a.pt') for (const one of entry.outputs) one.mtimeNs = exact;
+          return JSON.stringify(entry);
+        })
+        .join('\n'),
+    );
+    expect((await convertDirectory(input(), output(), quick)).skipped).toBe(2);
+    expect(statuses(await convertDirectory(input(), output(), { ...quick, verify: true }))).toEqual({
+      'a.pt': 'converted',
+      'b.pt': 'skipped',
+    });
+    expect(((await open(path)).get('a.1') as Tensor).toFloat32Array().every((value) => value === 1)).toBe(true);
+  });
+
+  test('tells dtypes apart, given as constants or by name', async () => {
+    await save(state('a', 1), input('a.pt'), quick);
+    const converted = async (dtype: DType | string): Promise<number> =>
+      (await convertDirectory(input(), output(), { ...quick, dtype })).converted;
+    expect(await converted(DType.float16)).toBe(1);
+    expect(await converted('float16')).toBe(0);
+    expect(await converted(DType.bfloat16)).toBe(1);
+  });
+});
+
+test('progress never goes back, and ends at the whole', async () => {
+  for (const name of ['a', 'b', 'c']) await save({ w: Tensor.ones([300_000]) }, input(`${name}.pt`), quick);
+  const told: BatchProgress[] = [];
+  await convertDirectory(input(), output(), { ...quick, onProgress: (progress) => told.push(progress) });
+  const bytes = told.map((progress) => progress.bytes);
+  expect(bytes).toEqual([...bytes].sort((a, b) => a - b));
+  expect(told.at(-1)).toMatchObject({ bytes: told.at(-1)?.totalBytes, filesDone: 3, files: 3 });
+  expect(told.some(({ file, fileBytes, fileTotalBytes }) => file && fileBytes === fileTotalBytes)).toBe(true);
+});
