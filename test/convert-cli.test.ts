@@ -30,27 +30,34 @@ function run(...args: string[]): Promise<{ code: number | null; stdout: string; 
 }
 
 describe('convert', () => {
-  test('exit codes', async () => {
-    const good = fixturePath('zip-float32-state-dict.pt');
-    expect((await run('convert', good, file('a.safetensors'), '--verify')).code).toBe(0);
-    expect((await run('convert', good, file('a.unknown'))).code).toBe(2);
-    expect((await run('convert', good, file('a.safetensors'), '--dtype', 'int3')).code).toBe(2);
-    expect((await run('convert', good, file('a.safetensors'), '--to', 'tar')).code).toBe(2);
-    expect((await run('convert', file('none.pt'), file('a.safetensors'))).code).toBe(3);
-    expect((await run('convert', file('none'), file('nothing'))).code).toBe(3);
-    expect((await run('convert', `${folder}/*.none`, file('nothing'))).code).toBe(3);
-    expect((await run('convert', good, file('a.safetensors'), '--root', 'nope')).code).toBe(3);
-    const { code, stderr } = await run('convert', good, file('no/a.safetensors'));
-    expect([code, stderr.includes('    at ')]).toEqual([4, false]);
-    expect(stderr).toContain('make it first');
-    const piped = await run('convert', good, '-', '--to', 'safetensors');
-    expect([piped.code, Buffer.byteLength(piped.stdout) > 100, piped.stdout.includes('"__metadata__"')]).toEqual([
-      0,
-      true,
-      true,
+  const good = fixturePath('zip-float32-state-dict.pt');
+  const target = (): string => file('a.safetensors');
+  const cases: readonly (readonly [what: string, code: number, args: () => string[]])[] = [
+    ['a file', 0, () => [good, target(), '--verify']],
+    ['an extension that says nothing', 2, () => [good, file('a.unknown')]],
+    ['a dtype that is none', 2, () => [good, target(), '--dtype', 'int3']],
+    ['a format that is none', 2, () => [good, target(), '--to', 'tar']],
+    ['a missing file', 3, () => [file('none.pt'), target()]],
+    ['a missing file or folder', 3, () => [file('none'), file('nothing')]],
+    ['a glob without files', 3, () => [`${folder}/*.none`, file('nothing')]],
+    ['a missing root', 3, () => [good, target(), '--root', 'nope']],
+  ];
+  test.each(cases)('%s: exit %i', async (_what, code, args) => {
+    expect((await run('convert', ...args())).code).toBe(code);
+  });
+
+  test('an output that cannot be written', async () => {
+    const [{ code, stderr }, json] = await Promise.all([
+      run('convert', good, file('no/a.safetensors')),
+      run('convert', good, file('no/a.safetensors'), '--json'),
     ]);
-    const json = await run('convert', good, file('no/a.safetensors'), '--json');
+    expect([code, stderr.includes('    at '), stderr.includes('make it first')]).toEqual([4, false, true]);
     expect((JSON.parse(json.stdout) as { error: { code: string } }).error.code).toBe('WRITE_FAILED');
+  });
+
+  test('to standard output', async () => {
+    const { code, stdout } = await run('convert', good, '-', '--to', 'safetensors');
+    expect([code, stdout.length > 100, stdout.includes('"__metadata__"')]).toEqual([0, true, true]);
   });
 
   test('a folder, and a folder as one model', async () => {
