@@ -7,8 +7,7 @@
  */
 import { resolve } from 'node:path';
 import { Checkpoint } from '../checkpoint';
-import { isLegacyStream, isZip, safetensorsHeaderLength } from '../container/magic';
-import { SNIFF_BYTES } from '../container/signatures';
+import { isLegacyStream, isZip, SNIFF_BYTES, safetensorsHeaderLength } from '../container/magic';
 import { convert } from '../convert/convert';
 import { rewrite } from '../convert/rewrite';
 import { DType } from '../dtype';
