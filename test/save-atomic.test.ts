@@ -50,11 +50,12 @@ function overwriter(file: string, count: number): ReturnType<typeof spawn> {
   const script = `
     const tc = require(${JSON.stringify(packageMain)});
     (async () => {
-      console.log('ready');
       for (let i = 1; ; i++) {
         const value = new Map([['x', tc.Tensor.from(new Float32Array(${count}).fill(i))]]);
         if (i % 3) await tc.save(value, ${JSON.stringify(file)}, { fsync: i % 2 === 0 });
         else tc.saveSync(value, ${JSON.stringify(file)}, { fsync: false });
+        // Told when all code is loaded: from here on it does nothing but save.
+        if (i === 3) console.log('ready');
       }
     })();`;
   return spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
