@@ -21,7 +21,8 @@ import { legacyRecords, MAGIC_NUMBER, PROTOCOL_VERSION, SYSTEM_INFO, sortedKeys 
 import type { NameDigits } from './container/serialization-id';
 import { type Checksum, type ZipLayoutOptions, type ZipRecord, zipByteLength, zipSteps } from './container/zip-writer';
 import { CheckpointError } from './errors';
-import { Pickler, type PickleTarget } from './pickle/pickler';
+import type { PickleTarget } from './pickle/pickle-writer';
+import { Pickler } from './pickle/pickler';
 import { originOf, type TorchVersion } from './provenance';
 import { FileSink, SyncFileSink } from './sink/file-sink';
 import type { RecordSink, SinkCounts, SinkRecord } from './sink/record-sink';

@@ -11,7 +11,7 @@ import { SparseTensor } from '../tensor/sparse';
 import type { Storage } from '../tensor/storage';
 import { Parameter, Tensor } from '../tensor/tensor';
 import { Op } from './opcodes';
-import { type Pickler, refuse, type Steps } from './pickler';
+import { type PickleWriter, refuse, type Steps } from './pickle-writer';
 import { Size, Tuple } from './values';
 
 /** How a storage was written the first time. The object stands for the string of the key in the memo. */
@@ -31,7 +31,7 @@ export interface TensorWriter {
 /** Locations that PyTorch takes from one constant string; others, such as `cuda:0`, are made anew each time. */
 const CONSTANT_LOCATIONS: ReadonlySet<string> = new Set(['cpu', 'mps', 'meta']);
 
-export function makeTensorWriter(pickler: Pickler): TensorWriter {
+export function makeTensorWriter(pickler: PickleWriter): TensorWriter {
   const { out } = pickler;
   const { target } = pickler;
   const old = target.torchVersion === '1.13';
