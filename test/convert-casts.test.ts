@@ -1,9 +1,11 @@
 // Promise: casts to narrow dtypes are PyTorch's and ggml's, bit for bit. Recorded with PyTorch 2.13 (x86, contiguous) and gguf 0.19.
 import { expect, test } from 'vitest';
 import { castFromFloat32 } from '../lib/convert/casts';
+import { payloadOf } from '../lib/convert/payload';
 import { float32ToQ8_0 } from '../lib/convert/q8-0';
 import { DType } from '../lib/dtype';
 import { miniFloat } from '../lib/tensor/minifloat';
+import { Tensor } from '../lib/tensor/tensor';
 import { sha256 } from './expected';
 
 /** A linear congruential generator that Python repeats in one line. */
@@ -73,4 +75,26 @@ test('float32 to Q8_0', () => {
   const target = new Uint8Array(40 * 34);
   float32ToQ8_0(source, target);
   expect(sha256(target)).toBe('97fee1222d0bb6b1fc1417e25637b5b17256f6f65866613e6c22db0741b34d00');
+});
+
+// Regression: of a tensor on a server or in a stream, all bytes were collected before the first was cast.
+test.each([DType.bfloat16, 'q8_0'] as const)('to %s, piece by piece as a stream gives them', async (encoding) => {
+  const numel = 32 * 1000;
+  const values = Float32Array.from({ length: numel }, (_, i) => Math.sin(i));
+  const bytes = new Uint8Array(values.buffer);
+  let taken = 0;
+  const streamed = Tensor.fromStream({ dtype: DType.float32, shape: [1000, 32] }, async function* () {
+    // Pieces that end inside elements.
+    for (; taken < bytes.length; taken += 999) yield bytes.subarray(taken, taken + 999);
+  });
+  const payload = payloadOf(streamed, encoding);
+  const pieces: Uint8Array[] = [];
+  for await (const piece of payload.open?.() ?? []) {
+    if (pieces.length === 0) expect(taken).toBeLessThan(10_000);
+    pieces.push(piece.slice());
+  }
+  const whole = payloadOf(Tensor.from(values, { shape: [1000, 32] }), encoding);
+  const expected: Uint8Array[] = [];
+  for await (const piece of whole.open?.() ?? []) expected.push(piece.slice());
+  expect(Buffer.concat(pieces).equals(Buffer.concat(expected))).toBe(true);
 });

@@ -3,7 +3,7 @@ import type { Span } from '../binding';
 import type { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 import { isContiguous } from '../tensor/geometry';
-import { MemoryBytes, Storage, type StorageBytes } from '../tensor/storage';
+import { chunksOf, MemoryBytes, Storage, type StorageBytes } from '../tensor/storage';
 import { Tensor } from '../tensor/tensor';
 import { type Encoding, encodedBytes, encodedPieces } from './elements';
 
@@ -83,7 +83,19 @@ export class EncodedBytes implements StorageBytes {
   }
 
   async *open(): AsyncGenerator<Uint8Array, void, undefined> {
-    yield* encodedPieces(await atHand(this.#tensor), this.#encoding, this.#through);
+    const tensor = this.#tensor;
+    const { source, nbytes } = tensor.storage;
+    const isWhole = isContiguous(tensor.shape, tensor.stride) && tensor.storageOffset === 0 && tensor.nbytes === nbytes;
+    if (!source.asyncOnly || !isWhole || tensor.dtype.elementsPerByte > 1) {
+      yield* encodedPieces(await atHand(tensor), this.#encoding, this.#through);
+      return;
+    }
+    const pieces = source.open?.() ?? chunksOf(source);
+    for await (const blocks of wholeBlocks(pieces, BLOCK_ELEMENTS * tensor.dtype.itemsize)) {
+      const length = blocks.byteLength / tensor.dtype.itemsize;
+      const part = over(tensor, new MemoryBytes(blocks), [length], [1], 0);
+      yield* encodedPieces(part, this.#encoding, this.#through);
+    }
   }
 
   bytes(): Uint8Array {
@@ -111,9 +123,30 @@ export class EncodedBytes implements StorageBytes {
   }
 }
 
-/** The tensor itself, or over a copy in memory where its bytes are on a server or in a stream. */
+/** No encoding has blocks of more elements, and none of another size that does not divide it. */
+const BLOCK_ELEMENTS = 32;
+
+/** The same bytes in pieces of whole blocks; only the last may end inside one. */
+async function* wholeBlocks(
+  pieces: AsyncIterable<Uint8Array>,
+  blockBytes: number,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let rest: Uint8Array = new Uint8Array(0);
+  for await (const piece of pieces) {
+    const joined = Buffer.concat([rest, piece]);
+    const whole = joined.length - (joined.length % blockBytes);
+    rest = joined.subarray(whole);
+    if (whole > 0) yield joined.subarray(0, whole);
+  }
+  if (rest.length > 0) yield rest;
+}
+
+/**
+ * The tensor itself, or over a copy in memory where its bytes are on a server or in a stream and it does not take them in
+ * their order.
+ */
 async function atHand(tensor: Tensor): Promise<Tensor> {
-  const { storage, dtype, shape, stride, storageOffset } = tensor;
+  const { storage, shape, stride, storageOffset } = tensor;
   if (!storage.source.asyncOnly) return tensor;
   const copy = new Uint8Array(storage.nbytes);
   let at = 0;
@@ -121,14 +154,19 @@ async function atHand(tensor: Tensor): Promise<Tensor> {
     copy.set(chunk, at);
     at += chunk.byteLength;
   }
-  const here = new Tensor(
-    new Storage(storage.key, storage.location, storage.dtype, new MemoryBytes(copy), storage.untyped),
-    dtype,
-    shape,
-    stride,
-    storageOffset,
-  );
-  here.conj = tensor.conj;
-  here.neg = tensor.neg;
-  return here;
+  return over(tensor, new MemoryBytes(copy), shape, stride, storageOffset);
+}
+
+/** The same kind of tensor over other bytes. */
+function over(
+  { storage: { key, location, dtype: of, untyped }, dtype, conj, neg }: Tensor,
+  bytes: StorageBytes,
+  shape: readonly number[],
+  stride: readonly number[],
+  storageOffset: number,
+): Tensor {
+  const made = new Tensor(new Storage(key, location, of, bytes, untyped), dtype, shape, stride, storageOffset);
+  made.conj = conj;
+  made.neg = neg;
+  return made;
 }
