@@ -5,6 +5,7 @@
 import { isOurs } from './guard.mjs';
 import { milliseconds } from './report.mjs';
 
+const TITLE = 'Time against ours, logarithmic: bars to the right are slower';
 const WIDTH = 920;
 const NAME_END = 214;
 const PLOT = { left: 226, right: 700 };
@@ -47,7 +48,7 @@ export function chart(rows, machine) {
   });
   const [first, second] = wrap(machine, 130);
   const head = [
-    text(8, 20, 'Time against ours, logarithmic: bars to the right are slower', { size: 15, weight: 600 }),
+    text(8, 20, TITLE, { size: 15, weight: 600 }),
     text(8, 37, first, { size: 11, fill: COLORS.faint }),
     text(8, 51, second, { size: 11, fill: COLORS.faint }),
     text(FACTS_LEFT, HEAD - 12, 'median, anonymous memory', { fill: COLORS.faint }),
@@ -55,6 +56,7 @@ export function chart(rows, machine) {
   const height = y + 12;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" font-family="system-ui, 'DejaVu Sans', sans-serif" font-size="12">`,
+    `<title>${escaped(TITLE)}</title>`,
     '<rect width="100%" height="100%" fill="white"/>',
     ...grid,
     ...head,
@@ -91,10 +93,11 @@ function bar(row, x, y) {
 const factorText = (factor) => `${factor < 10 ? Number(factor.toPrecision(2)) : Math.round(factor)}x`;
 
 function text(x, y, content, { anchor = 'start', fill = COLORS.ink, size, weight } = {}) {
-  const escaped = content.replace(/[&<>]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[c]);
   const others = `${size ? ` font-size="${size}"` : ''}${weight ? ` font-weight="${weight}"` : ''}`;
-  return `<text x="${Number(x).toFixed(1)}" y="${y}" text-anchor="${anchor}" fill="${fill}"${others}>${escaped}</text>`;
+  return `<text x="${Number(x).toFixed(1)}" y="${y}" text-anchor="${anchor}" fill="${fill}"${others}>${escaped(content)}</text>`;
 }
+
+const escaped = (content) => content.replace(/[&<>]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[c]);
 
 /** Two lines, cut at a comma. */
 function wrap(line, length) {

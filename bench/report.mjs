@@ -21,7 +21,7 @@ export function summarise(task, size, isCold, cells) {
     if (items) row.microsecondsPerItem = (row.medianMs * 1000) / items;
     if (calls) row.calls = calls;
     for (const name of PEAKS) row[name] = Math.max(...runs.map((run) => run[name]));
-    if (runs[0].startAnonKiB) row.anonGrowthKiB = Math.max(...runs.map((run) => run.anonKiB - run.startAnonKiB));
+    if (runs[0].startAnonKiB) row.anonGrowthKiB = Math.max(0, ...runs.map((run) => run.anonKiB - run.startAnonKiB));
     for (const name of COUNTERS) if (runs[0][name] !== undefined) row[name] = median(runs.map((run) => run[name]));
     rows.push(row);
   }
