@@ -33,6 +33,11 @@ describe("PyTorch's messages", () => {
       py.pickle(call('__builtin__', 'getattr')),
       'GLOBAL getattr was not an allowed global by default. Please use `torch.serialization.add_safe_globals([getattr])`',
     ],
+    // Regression: PyTorch's table of Python 2 names has no exceptions, ours named them as Python 3 does.
+    'an exception of Python 2': [
+      py.pickle(call('exceptions', 'ValueError')),
+      'GLOBAL exceptions.ValueError was not an allowed global by default. Please use `torch.serialization.add_safe_globals([exceptions.ValueError])`',
+    ],
     'a blocked module': [
       py.pickle(call('os', 'system')),
       'Trying to load unsupported GLOBAL os.system whose module os is blocked.',

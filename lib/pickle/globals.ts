@@ -80,9 +80,11 @@ export class GlobalResolver {
     this.named.push({ spelled: `${module}.${name}`, global });
     const { weightsOnly, safeGlobals, unsafeGlobals } = this.#options;
     const constant = constantOf(module, name);
-    if (weightsOnly && !(constant instanceof StorageClass))
-      checkAllowed(global, python3Parts(module, name)[0], safeGlobals);
-    else if (unsafeGlobals === 'reject' && verdictOf(global) === 'dangerous' && !safeGlobals.has(global)) {
+    if (weightsOnly && !(constant instanceof StorageClass)) {
+      // PyTorch's own table of Python 2 names leaves the exceptions out.
+      if (module !== 'exceptions') checkAllowed(global, python3Parts(module, name)[0], safeGlobals);
+      else if (!safeGlobals.has(global)) checkAllowed(`${module}.${name}`, module, safeGlobals);
+    } else if (unsafeGlobals === 'reject' && verdictOf(global) === 'dangerous' && !safeGlobals.has(global)) {
       throw new CheckpointError(
         'UNSAFE_GLOBAL',
         `the pickle names "${global}", which reaches code or files and has no place in a checkpoint`,
