@@ -7,7 +7,7 @@ import type { PyValue } from './pickle/values';
 import { type Verdict, verdictOf } from './pickle/verdicts';
 import type { ByteSource } from './source/byte-source';
 import type { OnProgress } from './source/progress';
-import { type AnyTensor, valueAt, walkTensors } from './walk';
+import { type AnyTensor, valueAt, valueAtKeys, walkTensors } from './walk';
 
 /** A class or function that a pickle of the checkpoint names. */
 export interface NamedGlobal {
@@ -110,8 +110,12 @@ export class Checkpoint {
     for (const [prefix, value] of this.#contents.extraRoots ?? []) yield* walkTensors(value, prefix);
   }
 
-  /** The value at a path of the same notation; undefined where there is none. */
-  get(path: string): PyValue | undefined {
+  /**
+   * The value at a path of the same notation; undefined where there is none. A path is ambiguous where keys hold dots, are
+   * empty or print alike; the keys themselves, from the root on, never are: `get(['model', '0.weight'])`.
+   */
+  get(path: string | readonly PyValue[]): PyValue | undefined {
+    if (typeof path !== 'string') return valueAtKeys(this.root, path);
     for (const [prefix, value] of this.#contents.extraRoots ?? []) {
       if (!path.startsWith(prefix)) continue;
       const found = valueAt(new Map([[prefix, value]]), path);

@@ -189,13 +189,7 @@ export function valueAt(root: PyValue, path: string): PyValue | undefined {
     const lengths = tried.get(value) ?? new Set();
     if (lengths.has(rest.length)) continue;
     tried.set(value, lengths.add(rest.length));
-    const steps =
-      value instanceof Tensor
-        ? tensorSteps(value)
-        : value instanceof NdArray
-          ? objectArraySteps(value)
-          : childrenOf(value);
-    for (const [key, item, isFloat] of [...(steps ?? [])].reverse()) {
+    for (const [key, item, isFloat] of [...stepsOf(value)].reverse()) {
       const segment = typeof key === 'string' && rest.length < path.length ? `.${key}` : joinPath('', key, isFloat);
       const next = rest[segment.length];
       if (segment && rest.startsWith(segment) && (next === undefined || next === '.' || next === '['))
@@ -203,6 +197,39 @@ export function valueAt(root: PyValue, path: string): PyValue | undefined {
     }
   }
   return undefined;
+}
+
+/**
+ * The value below `root` at a path given key by key: the form that tells `['a.b']` from `['a', 'b']`, the key `''` from the
+ * container it is in, and keys whose texts are alike. Keys are compared as Python would, objects by identity.
+ */
+export function valueAtKeys(root: PyValue, keys: readonly PyValue[]): PyValue | undefined {
+  let value: PyValue | undefined = root;
+  for (const wanted of keys) {
+    let found: PyValue | undefined;
+    for (const [key, item] of typeof value === 'object' && value !== null ? stepsOf(value) : []) {
+      if (!isSameKey(key, wanted)) continue;
+      found = item;
+      break;
+    }
+    if (found === undefined) return undefined;
+    value = found;
+  }
+  return value;
+}
+
+function isSameKey(a: PyValue, b: PyValue): boolean {
+  if (typeof a === 'bigint' || typeof b === 'bigint')
+    return (
+      (typeof a === 'bigint' || typeof a === 'number') && (typeof b === 'bigint' || typeof b === 'number') && a == b
+    );
+  return a === b || (Number.isNaN(a) && Number.isNaN(b));
+}
+
+/** What a path can lead on to from a value. */
+function stepsOf(value: object): Iterable<Step> {
+  if (value instanceof Tensor) return tensorSteps(value);
+  return (value instanceof NdArray ? objectArraySteps(value) : childrenOf(value)) ?? [];
 }
 
 /** The elements of an object array, in C order. */
