@@ -10,10 +10,6 @@ import { fixturePath } from '../fixture-suite';
 import { isRecent, python, SKIPPED } from './torch';
 
 let folder = '';
-beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), 'torch-checkpoint-convert-oracle-'));
-});
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 interface Answer {
   readonly compared?: number;
@@ -40,10 +36,18 @@ const CASES: readonly (readonly [
   ['gguf', [undefined, 'float16', 'q8_0']],
 ];
 
+const RUNS = CASES.flatMap(([target, dtypes]) => dtypes.map((dtype) => ({ target, dtype })));
+
+/** What each run wrote of each source, and what Python says of it. */
+interface Checked {
+  readonly source: string;
+  readonly report: ConvertReport;
+  readonly answer: Answer;
+}
+const checked: Checked[][] = [];
+
 /** One process for all files: importing torch takes longer than everything else. */
-function ask(
-  jobs: readonly (readonly [source: string, target: string, file: string, dtype: string | null])[],
-): Answer[] {
+function ask(jobs: readonly (readonly [source: string, target: string, file: string, dtype: string | null])[]) {
   const output = execFileSync(python as string, [join(__dirname, 'convert.py')], {
     input: JSON.stringify(jobs),
     encoding: 'utf8',
@@ -55,19 +59,38 @@ function ask(
     .map((line) => JSON.parse(line) as Answer);
 }
 
-test.skipIf(!isRecent()).each(CASES.flatMap(([target, dtypes]) => dtypes.map((dtype) => ({ target, dtype }))))(
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'torch-checkpoint-convert-oracle-'));
+  if (!isRecent()) return;
+  const jobs: [string, string, string, string | null][] = [];
+  const reports: ConvertReport[] = [];
+  for (const { target, dtype } of RUNS) {
+    for (const source of SOURCES) {
+      const file = join(folder, `${jobs.length}.${target}`);
+      reports.push(await convert(fixturePath(source), file, { dtype, fsync: false }));
+      jobs.push([fixturePath(source), target, file, dtype ?? null]);
+    }
+  }
+  const answers = ask(jobs);
+  for (let at = 0; at < jobs.length; at += SOURCES.length) {
+    checked.push(
+      SOURCES.map((source, i) => ({
+        source,
+        report: reports[at + i] as ConvertReport,
+        answer: answers[at + i] as Answer,
+      })),
+    );
+  }
+}, 600_000);
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+test.skipIf(!isRecent()).each(RUNS.map((run, i) => ({ ...run, i })))(
   python ? 'to $target as $dtype' : SKIPPED,
-  async ({ target, dtype }) => {
-    const reports: ConvertReport[] = [];
-    const output = (i: number): string => join(folder, `${i}.${target}`);
-    for (const [i, name] of SOURCES.entries())
-      reports.push(await convert(fixturePath(name), output(i), { dtype, fsync: false }));
-    for (const [i, answer] of ask(
-      SOURCES.map((name, at) => [fixturePath(name), target, output(at), dtype ?? null]),
-    ).entries()) {
+  ({ target, i }) => {
+    for (const { source, report, answer } of checked[i] as Checked[]) {
       if (answer.missing !== undefined) continue;
-      expect(answer.wrong, SOURCES[i]).toEqual([]);
-      if (target !== 'pt') expect(answer.compared, SOURCES[i]).toBe(reports[i]?.tensors);
+      expect(answer.wrong, source).toEqual([]);
+      if (target !== 'pt') expect(answer.compared, source).toBe(report.tensors);
     }
   },
 );
