@@ -130,7 +130,23 @@ function isPlainTuple(value: PyValue): boolean {
 }
 
 /** Values reached from a root, each with its path; containers before what they hold. */
-export function* walk(root: PyValue, prefix = ''): Generator<readonly [path: string, value: PyValue], void, undefined> {
+export function walk(root: PyValue, prefix = ''): Generator<[path: string, value: PyValue], void, undefined> {
+  return walkFor(root, prefix, (value): value is PyValue => value !== undefined);
+}
+
+/** The tensors of a graph in order, each with its path; one that stands in several places is listed at each. */
+export function walkTensors(
+  root: PyValue,
+  prefix = '',
+): Generator<[path: string, tensor: AnyTensor], void, undefined> {
+  return walkFor(root, prefix, isTensor);
+}
+
+function* walkFor<T extends PyValue>(
+  root: PyValue,
+  prefix: string,
+  wanted: (value: PyValue) => value is T,
+): Generator<[path: string, value: T], void, undefined> {
   const seen = new Set<object>();
   const stack: (readonly [path: string, steps: Iterator<Step>])[] = [];
   const enter = (path: string, steps: Iterable<Step> | undefined): void => {
@@ -155,25 +171,17 @@ export function* walk(root: PyValue, prefix = ''): Generator<readonly [path: str
     }
   };
 
-  yield [prefix, root];
+  if (wanted(root)) yield [prefix, root];
   visit(root, prefix);
   for (let top = stack.at(-1); top; top = stack.at(-1)) {
     const { done, value: step } = top[1].next();
     if (done) stack.pop();
     else {
       const path = joinPath(top[0], step[0], step[2]);
-      yield [path, step[1]];
+      if (wanted(step[1])) yield [path, step[1]];
       visit(step[1], path);
     }
   }
-}
-
-/** The tensors of a graph in order, each with its path; one that stands in several places is listed at each. */
-export function* walkTensors(
-  root: PyValue,
-  prefix = '',
-): Generator<[path: string, tensor: AnyTensor], void, undefined> {
-  for (const [path, value] of walk(root, prefix)) if (isTensor(value)) yield [path, value];
 }
 
 /** The value at `path` below `root`; undefined where there is none. Keys may hold dots: every way to read the path is tried. */
