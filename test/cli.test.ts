@@ -1,5 +1,5 @@
 /** Promise: what programs and people rely on at the command line: exit codes, JSON, lines that fit, nothing a file can inject. */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -230,7 +230,8 @@ describe('the terminal', () => {
   test.each([80, 40, 24])('no line is wider than %i columns', async (width) => {
     const { stdout } = await run(['ls', file('many.pt'), '--limit', '20', '--width', String(width)]);
     for (const line of stdout.split('\n')) expect([...line].length, line).toBeLessThanOrEqual(width);
-    expect(stdout).toContain('…');
+    // Regression: names were cut in their middle, where the number of the layer stands.
+    expect(stdout.replace(/\n {2}(?=\S)/g, '')).toContain('layers.17.self_attention.query_projection.weight');
   });
 
   test('piped output keeps names whole and has no colours', async () => {
@@ -333,13 +334,82 @@ describe('files', () => {
     });
   });
 
-  test('completion scripts name every command', async () => {
+  test('extract writes sub-trees, and values of any kind', async () => {
+    const nested = py.pickle(
+      dict({ 'enc.w': tensor({ key: '0', numel: 4 }), 'enc.b': tensor({ key: '0', numel: 4 }, 2), epoch: py.int(3) }),
+    );
+    const path = put('nested.pt', withPickle(nested));
+    expect(await json('extract', path, 'enc', file('enc.safetensors'))).toMatchObject({
+      code: 0,
+      value: { tensors: 2 },
+    });
+    expect((await json('inspect', file('enc.safetensors'))).value).toMatchObject({
+      tensors: [
+        { path: 'w', shape: [4] },
+        { path: 'b', shape: [2] },
+      ],
+    });
+    expect((await run(['extract', path, 'enc.w', file('enc-w.pt')])).code).toBe(0);
+    expect((await json('show', file('enc-w.pt'), '')).value).toMatchObject({ text: 'tensor([1., 2., 3., 4.])' });
+    expect((await run(['extract', path, 'epoch', file('epoch.pt')])).code).toBe(0);
+    expect((await json('show', file('epoch.pt'), '')).value).toMatchObject({ kind: 'int', text: '3' });
+    expect((await json('extract', path, 'epoch', file('epoch.safetensors'))).value).toMatchObject({
+      error: { code: 'UNSUPPORTED' },
+    });
+    expect((await run(['extract', path, 'enc', file('enc.npy')])).code).toBe(3);
+    expect((await run(['extract', path, 'dec', file('dec.pt')])).code).toBe(3);
+  });
+
+  test('diagnose salvages', async () => {
+    const cut = put('download.pt', zipCheckpoint().subarray(0, -40));
+    expect(await json('diagnose', cut, '--salvage', file('rescued.pt'))).toMatchObject({
+      code: 1,
+      value: { kind: 'truncated', salvaged: { kind: 'checkpoint', tensors: 1, lost: [] } },
+    });
+    expect((await run(['diff', file('rescued.pt'), file('good.pt')])).code).toBe(0);
+    const { code, stdout } = await run(['diagnose', file('good.pt'), '--salvage', file('unused.pt')]);
+    expect({ code, stdout }).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('nothing to salvage') as string,
+    });
+    expect(readdirSync(folder)).not.toContain('unused.pt');
+    expect((await run(['diagnose', cut, '--salvage', join(folder, 'no', 'folder.pt')])).code).toBe(4);
+  });
+
+  test('completion scripts name every command and every option of its help', async () => {
     for (const shell of ['bash', 'zsh', 'fish']) {
       const { stdout, code } = await run(['completion', shell]);
       expect(code).toBe(0);
-      for (const name of ['inspect', 'show', 'verify', 'scan', 'diagnose', 'diff', 'extract'])
+      for (const name of ['inspect', 'show', 'verify', 'scan', 'diagnose', 'diff', 'convert', 'edit', 'extract']) {
         expect(stdout).toContain(name);
+        const help = (await run([name, '--help'])).stdout;
+        for (const [, option = ''] of help.matchAll(/^ {2}(?:-\w, )?--([\w-]+)/gm))
+          expect(stdout, name).toContain(option);
+      }
     }
+  });
+
+  const shells: readonly (readonly [shell: string, ask: string])[] = [
+    [
+      'bash',
+      'source "$1"; compopt() { :; }; COMP_WORDS=(tckpt convert --to n); COMP_CWORD=3; _torch_checkpoint; declare -p COMPREPLY',
+    ],
+    ['fish', 'source $argv[1]; complete -C "tckpt convert --to n" | string replace -r "\\t.*" ""'],
+    // Completion needs a terminal: its functions are put in the place of those that would draw on it.
+    [
+      'zsh',
+      'compdef() { : }; _files() { : }; compadd() { print -l -- "$@" }; source "$1"; words=(tckpt convert --to n); CURRENT=4; PREFIX=n; _torch_checkpoint',
+    ],
+  ];
+  test.each(shells)('%s completes', async (shell, ask) => {
+    if (spawnSync(shell, ['--version']).error) return;
+    const script = put(`completion.${shell}`, (await run(['completion', shell])).stdout);
+    const args =
+      shell === 'fish' ? ['-c', ask, script] : [...(shell === 'zsh' ? ['-f'] : []), '-c', ask, shell, script];
+    const { stdout, stderr } = spawnSync(shell, args, { encoding: 'utf8' });
+    expect(stderr).toBe('');
+    expect(stdout).toMatch(/\bnpz\b/);
+    expect(stdout).toMatch(/\bnpy\b/);
   });
 });
 

@@ -1,8 +1,10 @@
 /** Promise: what `inspect`, `show`, `diff`, `scan`, `diagnose` and `verify` say of a file is true, for every container. */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { deflateSync, gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { printable, shorten } from '../lib/cli/text';
+import { DType } from '../lib/dtype';
 import { anyOf } from '../lib/glob';
 import { diagnose } from '../lib/inspect/diagnose';
 import { diff } from '../lib/inspect/diff';
@@ -11,7 +13,9 @@ import { pickleGlobals } from '../lib/inspect/pickle-globals';
 import { scan } from '../lib/inspect/scan';
 import { show } from '../lib/inspect/show';
 import { openSync } from '../lib/load';
-import { bytesOf, dict, floats, py, storageId, tar, tensor, zipCheckpoint } from './container-samples';
+import { toBytes } from '../lib/save';
+import { Tensor } from '../lib/tensor/tensor';
+import { bytesOf, dict, floats, py, storageId, tar, tensor, zip, zipCheckpoint } from './container-samples';
 
 const fixtures = join(__dirname, 'fixtures', 'valid');
 const files = existsSync(fixtures)
@@ -142,7 +146,14 @@ describe('diff', () => {
   test('an element that became NaN is as far as can be', async () => {
     const report = await diff(a, holding({ w: window(0, [4], [1]) }, floats(1, 2, 3, Number.NaN)), { atol: 1e9 });
     expect(report.changed).toEqual([
-      { path: 'w', reason: 'values', count: 1, maxAbs: Number.POSITIVE_INFINITY, maxUlp: Number.POSITIVE_INFINITY },
+      {
+        path: 'w',
+        reason: 'values',
+        count: 1,
+        maxAbs: Number.POSITIVE_INFINITY,
+        maxRel: Number.POSITIVE_INFINITY,
+        maxUlp: Number.POSITIVE_INFINITY,
+      },
     ]);
   });
 
@@ -161,6 +172,34 @@ describe('diff', () => {
     expect((await diff(tied, apart)).changed).toEqual([
       { path: 'a', reason: 'aliases', a: 'shared by a, b', b: 'not shared' },
     ]);
+  });
+
+  test('differences beyond the first native piece are found, in every floating dtype', async () => {
+    // Regression: 16-bit floats went through a BigInt for each element, and long tensors through JavaScript altogether.
+    const numel = 200_000;
+    const dtypes = [DType.float32, DType.float64, DType.float16, DType.bfloat16, DType.float8_e5m2];
+    const model = (value: number): Promise<Uint8Array> =>
+      toBytes(
+        new Map(
+          dtypes.map((dtype) => {
+            const array = new Float32Array(numel).fill(1);
+            array[numel - 3] = value;
+            return [dtype.name, Tensor.from(array).to(dtype)];
+          }),
+        ),
+      );
+    const report = await diff(await model(1), await model(2));
+    // From 1 to 2 are as many steps as the mantissa has.
+    expect(report.changed).toEqual(
+      [23, 52, 10, 7, 2].map((bits, i) => ({
+        path: dtypes[i]?.name,
+        reason: 'values',
+        count: 1,
+        maxAbs: 1,
+        maxRel: 0.5,
+        maxUlp: 2 ** bits,
+      })),
+    );
   });
 
   test('ten thousand views of one storage are compared at once', async () => {
@@ -192,6 +231,15 @@ describe('scan', () => {
     expect(await scan(bytes, { allow: ['mine.*'] })).toMatchObject({ verdict: 'safe' });
   });
 
+  test.each([
+    ['gzip', gzipSync],
+    ['zlib', deflateSync],
+  ])('a pickle in %s is looked into', async (_kind, pack) => {
+    const evil = py.pickle(py.global('posix', 'system'), py.tuple(py.text('true')), 'R');
+    expect(await scan(pack(evil))).toMatchObject({ verdict: 'dangerous' });
+    expect(await scan(pack(zipCheckpoint()))).toMatchObject({ verdict: 'safe' });
+  });
+
   test('a tar is looked into', async () => {
     const bytes = tar({
       pickle: py.pickle(py.global('posix', 'system'), py.tuple(py.text('true')), 'R'),
@@ -218,17 +266,68 @@ describe('scan', () => {
   });
 });
 
+/** An archive that PyTorch's reader refuses for its form, with a pickle that others would run. */
+function withEvil(record: string): Buffer {
+  const evil = py.pickle(py.global('os', 'system'), py.tuple(py.text('true')), 'R');
+  return zip([
+    { name: 'a/data.pkl', bytes: evil },
+    { name: record, bytes: Buffer.from('x') },
+  ]);
+}
+
 describe('diagnose', () => {
+  const whole = Buffer.from(zipCheckpoint());
   test.each([
     ['empty', Buffer.alloc(0)],
     ['gzip', bytesOf([0x1f, 0x8b, 8, 0, 0, 0, 0, 0])],
-    ['json', Buffer.from('{"error": "unauthorized"}')],
+    ['json', Buffer.from('{"error": "unauthorized"}'), /says "unauthorized"/],
+    ['json', Buffer.from('{"weight_map": {"a": "model-1.safetensors"}}'), /index of a model/],
     ['zeros', Buffer.alloc(5000)],
     ['hdf5', Buffer.from('\x89HDF\r\n\x1a\n and so on', 'latin1')],
-  ])('%s', async (kind, bytes) => {
+    ['html', Buffer.from('<!DOCTYPE html><html><head><title>Log in</title>'), /titled "Log in"/],
+    ['xml', Buffer.from('<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>'), /says "AccessDenied"/],
+    ['xml', Buffer.from('<Error><Code>NoSuchKey</Code><Message>gone</Message></Error>'), /NoSuchKey: gone/],
+    ['git-conflict', Buffer.from('<<<<<<< HEAD\nversion https://git-lfs.github.com/spec/v1\n=======\n')],
+    ['url', Buffer.from('https://example.com/model.pt\n')],
+    ['python', Buffer.from('import torch\n\nclass Net(torch.nn.Module):\n    pass\n')],
+    ['base64', Buffer.from(Buffer.alloc(600, 'PK').toString('base64').replace(/.{76}/g, '$&\n'))],
+    ['pe', bytesOf('MZ', Buffer.alloc(60))],
+    ['mp4', bytesOf([0, 0, 0, 0x20], 'ftypisom', Buffer.alloc(20))],
+    ['tensorflow', bytesOf([0, 0, 5, 8, 1], Buffer.alloc(30), [0x57, 0xfb, 0x80, 0x8b, 0x24, 0x75, 0x47, 0xdb])],
+    ['prefixed', bytesOf('HTTP/1.1 200 OK\r\n\r\n', whole), /^19 bytes/],
+    ['truncated', whole.subarray(100), /beginning is missing/],
+    ['truncated', bytesOf(whole.subarray(0, 500), Buffer.alloc(9500)), /last \d+ of 10000 bytes are zeros/],
+    ['truncated', whole.subarray(0, 500), /it has 500 bytes of at least \d+$/],
+    [
+      'text-mode',
+      Buffer.from(
+        bytesOf(whole.subarray(0, -22), '\n'.repeat(40), whole.subarray(-22))
+          .toString('latin1')
+          .replaceAll('\n', '\r\n'),
+        'latin1',
+      ),
+    ],
+    ['tar', tar({ 'model/w.pt': zipCheckpoint() })],
+    [
+      'zip',
+      zip([
+        { name: '__MACOSX/._m', bytes: Buffer.from('x') },
+        { name: 'm/data.pkl', bytes: py.pickle('N') },
+      ]),
+      /packed again/,
+    ],
+    ['unsafe', withEvil('../evil.txt'), /os\.system/],
+  ] satisfies (readonly [string, Uint8Array, RegExp?])[])('%s', async (kind, bytes, says?: RegExp) => {
     const diagnosis = await diagnose(bytes);
     expect(diagnosis).toMatchObject({ ok: false, kind });
-    expect(diagnosis.message).not.toBe('');
+    expect(diagnosis.message).toMatch(says ?? /./);
+    // Regression: the hint was told twice.
+    if (diagnosis.hint !== undefined) expect(diagnosis.message).not.toContain(diagnosis.hint);
+  });
+
+  test('the message does not repeat the path', async () => {
+    const path = join(__dirname, 'fixtures', 'malformed', 'TRUNCATED-zip-cut.pt');
+    expect((await diagnose(path)).message).not.toContain('TRUNCATED-zip-cut');
   });
 
   test('a healthy one', async () => {

@@ -122,6 +122,9 @@ async function examine(
 const MAYBE_HOSTILE = new Set([
   'corrupt',
   'zip',
+  'tar',
+  'gzip',
+  'zlib',
   'truncated',
   'unsupported',
   'unsafe',

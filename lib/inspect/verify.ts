@@ -1,6 +1,7 @@
 /** Are the bytes of a checkpoint those that were written? By its own checksums, its sizes, and a manifest where there is one. */
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import type { VerifyReport } from '../checkpoint';
+import { asOutputError, partsFile } from '../convert/write';
 import { CheckpointError, type ErrorCode, isCheckpointError } from '../errors';
 import { open } from '../load';
 import type { CheckpointSource } from '../source/open-source';
@@ -51,7 +52,7 @@ export async function verify(source: CheckpointSource, options: FileVerifyOption
     const report = await checkpoint.verify({ ...reading, ...(threads === undefined ? {} : { threads }) });
     const damaged = [...report.damaged, ...(expected ? await compareWithManifest(checkpoint, expected, signal) : [])];
     if (writeManifest !== undefined && damaged.length === 0)
-      await write(writeManifest, `${JSON.stringify(await manifestOf(checkpoint, signal), undefined, 1)}\n`);
+      await write(writeManifest, `${JSON.stringify(await manifestOf(checkpoint, signal), undefined, 1)}\n`, signal);
     return {
       ok: damaged.length === 0,
       records: report.records,
@@ -78,11 +79,13 @@ async function readText(path: string): Promise<string> {
   }
 }
 
-async function write(path: string, text: string): Promise<void> {
+/** Replaced as a whole: half a manifest would find damage everywhere. */
+async function write(path: string, text: string, signal: AbortSignal | undefined): Promise<void> {
+  const payload = Buffer.from(text);
+  const file = partsFile(undefined, [{ payload, byteLength: payload.length }]);
   try {
-    await writeFile(path, text);
-  } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    throw new CheckpointError(code === 'ENOSPC' ? 'DISK_FULL' : 'WRITE_FAILED', message, { path, cause });
+    await file.write(path, { fsync: true, signal, onProgress: undefined });
+  } catch (error) {
+    throw asOutputError(error, path);
   }
 }
