@@ -3,12 +3,11 @@
 import { pyFloat } from '../pickle/values';
 import { repr } from '../repr';
 import type { Tensor } from '../tensor/tensor';
-import type { Arguments } from './arguments';
+import { ElementwiseOptimizer } from './builtin';
 import { fullLike } from './elements';
 import {
-  addMissing,
+  ADDED_IMPLEMENTATION,
   atLeastZero,
-  defaultsOf,
   type ImplementationOptions,
   type LearningRate,
   type Num,
@@ -17,10 +16,9 @@ import {
   type OptimizerSpec,
   oneLearningRate,
   refuse,
-  tensorsFromNumbers,
 } from './hyperparameters';
-import { Optimizer, type OptimizerParams, type ParamGroup } from './optimizer';
-import { addProduct, addScaled, advance, beginUpdate, scale } from './update';
+import type { ParamGroup, ParamState } from './optimizer';
+import { addProduct, addScaled, scale, type Update } from './update';
 
 export interface AdadeltaOptions extends Omit<ImplementationOptions, 'fused'> {
   /** Default 1.0. */
@@ -55,31 +53,21 @@ const SPEC: OptimizerSpec = {
     atLeastZero('eps', 'Invalid epsilon value'),
     atLeastZero('weight_decay', 'Invalid weight_decay value'),
   ],
-  added: [
-    ['foreach', null],
-    ['maximize', false],
-    ['differentiable', false],
-    ['capturable', false],
-  ],
+  added: ADDED_IMPLEMENTATION,
 };
 
-export class Adadelta extends Optimizer {
+export class Adadelta extends ElementwiseOptimizer<AdadeltaOptions> {
+  static override readonly spec = SPEC;
   static override readonly global = 'torch.optim.adadelta.Adadelta';
 
-  constructor(params: OptimizerParams, ...args: Arguments<AdadeltaOptions>) {
-    super(params, defaultsOf(SPEC, args));
+  protected override begin(state: ParamState, param: Tensor, group: ParamGroup): void {
+    state.set('step', newStep(param, group));
+    state.set('square_avg', fullLike(param, 0));
+    state.set('acc_delta', fullLike(param, 0));
   }
 
-  protected override updateParam(param: Tensor, grad: Tensor, group: ParamGroup): void {
-    const state = this.stateOf(param);
-    if (state.size === 0) {
-      state.set('step', newStep(param, group));
-      state.set('square_avg', fullLike(param, 0));
-      state.set('acc_delta', fullLike(param, 0));
-    }
-    const update = beginUpdate(param, grad, state, group);
+  protected override update(update: Update, group: ParamGroup): void {
     const { p, g, r, s } = update;
-    advance(state);
     const rho = num(group, 'rho');
     const eps = s(num(group, 'eps'));
     const square = update.state('square_avg');
@@ -91,11 +79,5 @@ export class Adadelta extends Optimizer {
     scale(accumulated, rho, r, s);
     addProduct(accumulated, delta, delta, 1 - rho, r, s);
     addScaled(p, delta, -num(group, 'lr'), r, s);
-    update.commit();
-  }
-
-  protected override completeGroup(group: ParamGroup): void {
-    addMissing(group, SPEC);
-    tensorsFromNumbers(group, this.state, ['step']);
   }
 }

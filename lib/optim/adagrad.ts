@@ -1,11 +1,10 @@
 /** `torch.optim.Adagrad`: gradients divided by the root of the sum of all their squares. */
 import type { Tensor } from '../tensor/tensor';
 import type { Arguments } from './arguments';
+import { ElementwiseOptimizer } from './builtin';
 import { fullLike } from './elements';
 import {
-  addMissing,
   atLeastZero,
-  defaultsOf,
   fusedAlone,
   type ImplementationOptions,
   type LearningRate,
@@ -14,10 +13,9 @@ import {
   num,
   type OptimizerSpec,
   oneLearningRate,
-  tensorsFromNumbers,
 } from './hyperparameters';
-import { Optimizer, type OptimizerParams, type ParamGroup, paramsIn } from './optimizer';
-import { addProduct, addQuotient, advance, beginUpdate } from './update';
+import { type OptimizerParams, type ParamGroup, type ParamState, paramsIn } from './optimizer';
+import { addProduct, addQuotient, type Update } from './update';
 
 export interface AdagradOptions extends Omit<ImplementationOptions, 'capturable'> {
   /** Default 0.01. */
@@ -70,38 +68,28 @@ const SPEC: OptimizerSpec = {
   ],
 };
 
-export class Adagrad extends Optimizer {
+export class Adagrad extends ElementwiseOptimizer<AdagradOptions> {
+  static override readonly spec = SPEC;
   static override readonly global = 'torch.optim.adagrad.Adagrad';
 
   constructor(params: OptimizerParams, ...args: Arguments<AdagradOptions>) {
-    super(params, defaultsOf(SPEC, args));
+    super(params, ...args);
     // Alone among the optimizers it has a state before the first step.
-    for (const group of this.paramGroups) for (const param of paramsIn(group)) begin(this, param, group);
+    for (const group of this.paramGroups)
+      for (const param of paramsIn(group)) this.begin(this.stateOf(param), param, group);
   }
 
-  protected override updateParam(param: Tensor, grad: Tensor, group: ParamGroup): void {
-    const state = this.stateOf(param);
-    if (state.size === 0) begin(this, param, group);
-    const update = beginUpdate(param, grad, state, group);
+  protected override begin(state: ParamState, param: Tensor, group: ParamGroup): void {
+    state.set('step', newStep(param, group));
+    state.set('sum', fullLike(param, num(this.defaults, 'initial_accumulator_value')));
+  }
+
+  protected override update(update: Update, group: ParamGroup, step: number): void {
     const { p, g, r, s } = update;
-    const step = advance(state);
     const sum = update.state('sum');
     addProduct(sum, g, g, 1, r, s);
     const eps = s(num(group, 'eps'));
     const root = sum.map((x) => r(r(Math.sqrt(x)) + eps));
     addQuotient(p, g, root, -num(group, 'lr') / (1 + (step - 1) * num(group, 'lr_decay')), r, s);
-    update.commit();
   }
-
-  protected override completeGroup(group: ParamGroup): void {
-    addMissing(group, SPEC);
-    tensorsFromNumbers(group, this.state, ['step']);
-  }
-}
-
-function begin(optimizer: Adagrad, param: Tensor, group: ParamGroup): void {
-  const state = optimizer.state.get(param) ?? new Map();
-  state.set('step', newStep(param, group));
-  state.set('sum', fullLike(param, num(optimizer.defaults, 'initial_accumulator_value')));
-  optimizer.state.set(param, state);
 }

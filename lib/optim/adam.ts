@@ -2,9 +2,9 @@
 import { PyInt, type PyValue } from '../pickle/values';
 import { Tensor } from '../tensor/tensor';
 import { type Arguments, bind } from './arguments';
+import { ElementwiseOptimizer } from './builtin';
 import { fullLike } from './elements';
 import {
-  addMissing,
   atLeastZero,
   betasBelowOne,
   defaultsOf,
@@ -14,16 +14,15 @@ import {
   type Num,
   newStep,
   num,
-  numberPair,
   type OptimizerSpec,
   oneLearningRate,
   pairOf,
   refuse,
-  tensorsFromNumbers,
 } from './hyperparameters';
+import { beginMoments, updateMoments } from './moments';
 import { float, tupleOf } from './numbers';
-import { Optimizer, type OptimizerParams, type ParamGroup, type ParamState } from './optimizer';
-import { addProduct, addQuotient, advance, beginUpdate, lerp, scale } from './update';
+import type { OptimizerParams, ParamGroup, ParamState } from './optimizer';
+import { addQuotient, decoupledOrNot, type Update, type WeightDecay } from './update';
 
 export interface AdamWOptions extends ImplementationOptions {
   /** Default 0.001. */
@@ -126,46 +125,28 @@ const ADAM = spec('Adam', 0, [
 ]);
 const ADAM_W = spec('AdamW', 1e-2, IMPLEMENTATION);
 
-/** A parameter's state, begun where there is none. */
-function ready(state: ParamState, param: Tensor, group: ParamGroup): ParamState {
-  if (state.size > 0) return state;
-  state.set('step', newStep(param, group));
-  state.set('exp_avg', fullLike(param, 0));
-  state.set('exp_avg_sq', fullLike(param, 0));
-  if (group.get('amsgrad')) state.set('max_exp_avg_sq', fullLike(param, 0));
-  return state;
-}
-
-export class Adam extends Optimizer {
+export class Adam extends ElementwiseOptimizer<AdamOptions> {
+  static override readonly spec = ADAM;
   static override readonly global: string = 'torch.optim.adam.Adam';
 
-  constructor(params: OptimizerParams, ...args: Arguments<AdamOptions>) {
-    super(params, new.target.defaults(args));
-  }
-
-  /** @internal */
-  protected static defaults(args: readonly unknown[]): ParamGroup {
-    const defaults = defaultsOf(ADAM, args);
+  protected static override defaultsFor(args: readonly unknown[]): ParamGroup {
+    const defaults = super.defaultsFor(args);
     return defaults.set('decoupled_weight_decay', bind(ADAM, args).get('decoupled_weight_decay') as PyValue);
   }
 
-  protected override updateParam(param: Tensor, grad: Tensor, group: ParamGroup): void {
-    const state = ready(this.stateOf(param), param, group);
-    const [beta1, beta2] = numberPair(group, 'betas');
-    const update = beginUpdate(
-      param,
-      grad,
-      state,
-      group,
-      group.get('decoupled_weight_decay') ? 'parameter' : 'gradient',
-    );
-    const { p, g, r, s } = update;
-    const step = advance(state);
-    const average = update.state('exp_avg');
-    const square = update.state('exp_avg_sq');
-    lerp(average, g, 1 - beta1, r, s);
-    scale(square, beta2, r, s);
-    addProduct(square, g, g, 1 - beta2, r, s);
+  protected override begin(state: ParamState, param: Tensor, group: ParamGroup): void {
+    state.set('step', newStep(param, group));
+    beginMoments(state, param);
+    if (group.get('amsgrad')) state.set('max_exp_avg_sq', fullLike(param, 0));
+  }
+
+  protected override weightDecayIn(group: ParamGroup): WeightDecay {
+    return decoupledOrNot(group);
+  }
+
+  protected override update(update: Update, group: ParamGroup, step: number): void {
+    const { p, r, s } = update;
+    const { average, square, beta1, beta2 } = updateMoments(update, group);
     let largest = square;
     if (group.get('amsgrad')) {
       largest = update.state('max_exp_avg_sq');
@@ -175,12 +156,6 @@ export class Adam extends Optimizer {
     const eps = s(num(group, 'eps'));
     const denominator = largest.map((x) => r(r(r(Math.sqrt(x)) / root) + eps));
     addQuotient(p, average, denominator, -num(group, 'lr') / (1 - beta1 ** step), r, s);
-    update.commit();
-  }
-
-  protected override completeGroup(group: ParamGroup): void {
-    addMissing(group, ADAM);
-    tensorsFromNumbers(group, this.state, ['step']);
   }
 }
 
@@ -191,8 +166,7 @@ export class AdamW extends Adam {
     super(params, ...args);
   }
 
-  /** @internal */
-  protected static override defaults(args: readonly unknown[]): ParamGroup {
+  protected static override defaultsFor(args: readonly unknown[]): ParamGroup {
     return defaultsOf(ADAM_W, args).set('decoupled_weight_decay', true);
   }
 

@@ -1,12 +1,11 @@
 /** `torch.optim.Adamax`: Adam with the largest gradient in place of the root of their squares. */
 import type { Tensor } from '../tensor/tensor';
-import type { Arguments } from './arguments';
+import { ElementwiseOptimizer } from './builtin';
 import { fullLike } from './elements';
 import {
-  addMissing,
+  ADDED_IMPLEMENTATION,
   atLeastZero,
   betasBelowOne,
-  defaultsOf,
   type ImplementationOptions,
   type LearningRate,
   type Num,
@@ -15,11 +14,10 @@ import {
   numberPair,
   type OptimizerSpec,
   oneLearningRate,
-  tensorsFromNumbers,
 } from './hyperparameters';
 import { tupleOf } from './numbers';
-import { Optimizer, type OptimizerParams, type ParamGroup } from './optimizer';
-import { addQuotient, advance, beginUpdate, lerp, scale } from './update';
+import type { ParamGroup, ParamState } from './optimizer';
+import { addQuotient, lerp, scale, type Update } from './update';
 
 export interface AdamaxOptions extends Omit<ImplementationOptions, 'fused'> {
   /** Default 0.002. */
@@ -50,31 +48,21 @@ const SPEC: OptimizerSpec = {
     betasBelowOne,
     atLeastZero('weight_decay', 'Invalid weight_decay value'),
   ],
-  added: [
-    ['foreach', null],
-    ['maximize', false],
-    ['differentiable', false],
-    ['capturable', false],
-  ],
+  added: ADDED_IMPLEMENTATION,
 };
 
-export class Adamax extends Optimizer {
+export class Adamax extends ElementwiseOptimizer<AdamaxOptions> {
+  static override readonly spec = SPEC;
   static override readonly global = 'torch.optim.adamax.Adamax';
 
-  constructor(params: OptimizerParams, ...args: Arguments<AdamaxOptions>) {
-    super(params, defaultsOf(SPEC, args));
+  protected override begin(state: ParamState, param: Tensor, group: ParamGroup): void {
+    state.set('step', newStep(param, group));
+    state.set('exp_avg', fullLike(param, 0));
+    state.set('exp_inf', fullLike(param, 0));
   }
 
-  protected override updateParam(param: Tensor, grad: Tensor, group: ParamGroup): void {
-    const state = this.stateOf(param);
-    if (state.size === 0) {
-      state.set('step', newStep(param, group));
-      state.set('exp_avg', fullLike(param, 0));
-      state.set('exp_inf', fullLike(param, 0));
-    }
-    const update = beginUpdate(param, grad, state, group);
+  protected override update(update: Update, group: ParamGroup, step: number): void {
     const { p, g, r, s } = update;
-    const step = advance(state);
     const [beta1, beta2] = numberPair(group, 'betas');
     const average = update.state('exp_avg');
     const largest = update.state('exp_inf');
@@ -84,11 +72,5 @@ export class Adamax extends Optimizer {
     for (let i = 0; i < largest.length; i++)
       largest[i] = Math.max(largest[i] as number, r(Math.abs(g[i] as number) + eps));
     addQuotient(p, average, largest, -num(group, 'lr') / (1 - beta1 ** step), r, s);
-    update.commit();
-  }
-
-  protected override completeGroup(group: ParamGroup): void {
-    addMissing(group, SPEC);
-    tensorsFromNumbers(group, this.state, ['step']);
   }
 }

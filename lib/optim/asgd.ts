@@ -2,22 +2,20 @@
 
 import { pyFloat } from '../pickle/values';
 import type { Tensor } from '../tensor/tensor';
-import type { Arguments } from './arguments';
+import { ElementwiseOptimizer } from './builtin';
 import { fullLike, scalarTensor } from './elements';
 import {
-  addMissing,
+  ADDED_IMPLEMENTATION,
   atLeastZero,
-  defaultsOf,
   type ImplementationOptions,
   type LearningRate,
   type Num,
   num,
   type OptimizerSpec,
   oneLearningRate,
-  tensorsFromNumbers,
 } from './hyperparameters';
-import { Optimizer, type OptimizerParams, type ParamGroup } from './optimizer';
-import { addScaled, advance, beginUpdate, scale } from './update';
+import type { ParamGroup, ParamState } from './optimizer';
+import { addScaled, scale, type Update } from './update';
 
 export interface ASGDOptions extends Omit<ImplementationOptions, 'fused'> {
   /** Default 0.01. */
@@ -49,34 +47,26 @@ const SPEC: OptimizerSpec = {
     atLeastZero('lr', 'Invalid learning rate'),
     atLeastZero('weight_decay', 'Invalid weight_decay value'),
   ],
-  added: [
-    ['foreach', null],
-    ['maximize', false],
-    ['differentiable', false],
-    ['capturable', false],
-  ],
+  scalars: ['step', 'eta', 'mu'],
+  scalarsOn: 'parameter',
+  added: ADDED_IMPLEMENTATION,
 };
 
-export class ASGD extends Optimizer {
+export class ASGD extends ElementwiseOptimizer<ASGDOptions> {
+  static override readonly spec = SPEC;
   static override readonly global = 'torch.optim.asgd.ASGD';
 
-  constructor(params: OptimizerParams, ...args: Arguments<ASGDOptions>) {
-    super(params, defaultsOf(SPEC, args));
+  protected override begin(state: ParamState, param: Tensor, group: ParamGroup): void {
+    const { location } = param.storage;
+    state.set('step', scalarTensor(0, location));
+    state.set('eta', scalarTensor(num(group, 'lr'), location));
+    state.set('mu', scalarTensor(1, location));
+    state.set('ax', fullLike(param, 0));
   }
 
-  protected override updateParam(param: Tensor, grad: Tensor, group: ParamGroup): void {
-    const state = this.stateOf(param);
+  protected override update(update: Update, group: ParamGroup, step: number): void {
     const lr = num(group, 'lr');
-    if (state.size === 0) {
-      const { location } = param.storage;
-      state.set('step', scalarTensor(0, location));
-      state.set('eta', scalarTensor(lr, location));
-      state.set('mu', scalarTensor(1, location));
-      state.set('ax', fullLike(param, 0));
-    }
-    const update = beginUpdate(param, grad, state, group);
     const { p, g, r, s } = update;
-    const step = advance(state);
     const lambd = num(group, 'lambd');
     const etas = update.state('eta');
     const mus = update.state('mu');
@@ -91,11 +81,5 @@ export class ASGD extends Optimizer {
         average[i] = r((average[i] as number) + r(r((p[i] as number) - (average[i] as number)) * mu));
     etas[0] = lr / (1 + lambd * lr * step) ** num(group, 'alpha');
     mus[0] = 1 / Math.max(1, step - num(group, 't0'));
-    update.commit();
-  }
-
-  protected override completeGroup(group: ParamGroup): void {
-    addMissing(group, SPEC);
-    tensorsFromNumbers(group, this.state, ['step', 'eta', 'mu'], true);
   }
 }

@@ -26,7 +26,19 @@ export interface OptimizerSpec extends Signature {
   readonly checks: readonly Check[];
   /** What `__setstate__` adds to groups of older files. */
   readonly added?: readonly (readonly [key: string, value: PyValue])[];
+  /** Entries of a parameter's state that PyTorch before 1.12 kept as numbers, and now as tensors; default: `step`. */
+  readonly scalars?: readonly string[];
+  /** Where those tensors are: beside the parameter, on the CPU, or (default) as `capturable` and `fused` have it. */
+  readonly scalarsOn?: 'parameter' | 'cpu';
 }
+
+/** What most groups of older files lack, in the order in which it is added. */
+export const ADDED_IMPLEMENTATION = [
+  ['foreach', null],
+  ['maximize', false],
+  ['differentiable', false],
+  ['capturable', false],
+] as const;
 
 /** Throws RangeError, for Python's ValueError, with PyTorch's text. */
 type Check = (values: ReadonlyMap<string, PyValue>) => void;
@@ -106,29 +118,31 @@ export function addMissing(group: ParamGroup, { added = [] }: OptimizerSpec): vo
   for (const [key, value] of added) if (!group.has(key)) group.set(key, value);
 }
 
-/** Steps and the like that PyTorch before 1.12 kept as numbers become tensors. */
+/** Scalars of states that are still numbers become tensors. */
 export function tensorsFromNumbers(
   group: ParamGroup,
   states: ReadonlyMap<PyValue, ParamState>,
-  keys: readonly string[],
-  onDevice?: boolean,
+  { scalars = ['step'], scalarsOn }: OptimizerSpec,
 ): void {
   for (const param of paramsIn(group)) {
     const state = states.get(param);
     if (!state) continue;
-    for (const key of keys) {
+    for (const key of scalars) {
       const value = take(state, key);
       if (value === undefined || value instanceof Tensor) continue;
-      const device =
-        (onDevice ?? Boolean(group.get('capturable') || group.get('fused'))) ? param.storage.location : 'cpu';
-      state.set(key, scalarTensor(Number(numberOf(value, key)), device));
+      const location = scalarsOn === 'parameter' ? param.storage.location : (scalarsOn ?? stepLocation(param, group));
+      state.set(key, scalarTensor(Number(numberOf(value, key)), location));
     }
   }
 }
 
+function stepLocation(param: Tensor, group: ParamGroup): string {
+  return group.get('capturable') || group.get('fused') ? param.storage.location : 'cpu';
+}
+
 /** A new count of steps. */
 export function newStep(param: Tensor, group: ParamGroup): Tensor {
-  return scalarTensor(0, group.get('capturable') || group.get('fused') ? param.storage.location : 'cpu');
+  return scalarTensor(0, stepLocation(param, group));
 }
 
 export function num(group: ParamGroup, name: string): number {

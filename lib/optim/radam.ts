@@ -1,25 +1,21 @@
 /** `torch.optim.RAdam`: Adam that waits with its adaptive rate until the variance of it is tractable. */
 import type { Tensor } from '../tensor/tensor';
-import type { Arguments } from './arguments';
-import { fullLike } from './elements';
+import { ElementwiseOptimizer } from './builtin';
 import {
-  addMissing,
   atLeastZero,
   betasBelowOne,
-  defaultsOf,
   type ImplementationOptions,
   type LearningRate,
   type Num,
   newStep,
   num,
-  numberPair,
   type OptimizerSpec,
   oneLearningRate,
-  tensorsFromNumbers,
 } from './hyperparameters';
+import { beginMoments, updateMoments } from './moments';
 import { tupleOf } from './numbers';
-import { Optimizer, type OptimizerParams, type ParamGroup } from './optimizer';
-import { addProduct, addScaled, advance, beginUpdate, lerp, scale } from './update';
+import type { ParamGroup, ParamState } from './optimizer';
+import { addScaled, decoupledOrNot, type Update, type WeightDecay } from './update';
 
 export interface RAdamOptions extends Omit<ImplementationOptions, 'fused'> {
   /** Default 0.001. */
@@ -75,35 +71,22 @@ const SPEC: OptimizerSpec = {
 /** Below this length of the approximated average the variance is not tractable. */
 const SHORTEST_AVERAGE = 5;
 
-export class RAdam extends Optimizer {
+export class RAdam extends ElementwiseOptimizer<RAdamOptions> {
+  static override readonly spec = SPEC;
   static override readonly global = 'torch.optim.radam.RAdam';
 
-  constructor(params: OptimizerParams, ...args: Arguments<RAdamOptions>) {
-    super(params, defaultsOf(SPEC, args));
+  protected override begin(state: ParamState, param: Tensor, group: ParamGroup): void {
+    state.set('step', newStep(param, group));
+    beginMoments(state, param);
   }
 
-  protected override updateParam(param: Tensor, grad: Tensor, group: ParamGroup): void {
-    const state = this.stateOf(param);
-    if (state.size === 0) {
-      state.set('step', newStep(param, group));
-      state.set('exp_avg', fullLike(param, 0));
-      state.set('exp_avg_sq', fullLike(param, 0));
-    }
-    const update = beginUpdate(
-      param,
-      grad,
-      state,
-      group,
-      group.get('decoupled_weight_decay') ? 'parameter' : 'gradient',
-    );
-    const { p, g, r, s } = update;
-    const step = advance(state);
-    const [beta1, beta2] = numberPair(group, 'betas');
-    const average = update.state('exp_avg');
-    const square = update.state('exp_avg_sq');
-    lerp(average, g, 1 - beta1, r, s);
-    scale(square, beta2, r, s);
-    addProduct(square, g, g, 1 - beta2, r, s);
+  protected override weightDecayIn(group: ParamGroup): WeightDecay {
+    return decoupledOrNot(group);
+  }
+
+  protected override update(update: Update, group: ParamGroup, step: number): void {
+    const { p, r, s } = update;
+    const { average, square, beta1, beta2 } = updateMoments(update, group);
     const correction1 = s(1 - beta1 ** step);
     const correction2 = 1 - beta2 ** step;
     const lr = s(num(group, 'lr'));
@@ -123,11 +106,5 @@ export class RAdam extends Optimizer {
       }
     }
     addScaled(p, change, -1, r, s);
-    update.commit();
-  }
-
-  protected override completeGroup(group: ParamGroup): void {
-    addMissing(group, SPEC);
-    tensorsFromNumbers(group, this.state, ['step']);
   }
 }

@@ -1,11 +1,10 @@
 /** `torch.optim.RMSprop`: gradients divided by a running root of their squares. */
 import type { Tensor } from '../tensor/tensor';
-import type { Arguments } from './arguments';
+import { ElementwiseOptimizer } from './builtin';
 import { fullLike } from './elements';
 import {
-  addMissing,
+  ADDED_IMPLEMENTATION,
   atLeastZero,
-  defaultsOf,
   type ImplementationOptions,
   type LearningRate,
   type Num,
@@ -13,10 +12,9 @@ import {
   num,
   type OptimizerSpec,
   oneLearningRate,
-  tensorsFromNumbers,
 } from './hyperparameters';
-import { Optimizer, type OptimizerParams, type ParamGroup } from './optimizer';
-import { addProduct, addQuotient, addScaled, advance, beginUpdate, lerp, scale } from './update';
+import type { ParamGroup, ParamState } from './optimizer';
+import { addProduct, addQuotient, addScaled, lerp, scale, type Update } from './update';
 
 export interface RMSpropOptions extends Omit<ImplementationOptions, 'fused'> {
   /** Default 0.01. */
@@ -64,35 +62,23 @@ const SPEC: OptimizerSpec = {
     atLeastZero('weight_decay', 'Invalid weight_decay value'),
     atLeastZero('alpha', 'Invalid alpha value'),
   ],
-  added: [
-    ['momentum', 0],
-    ['centered', false],
-    ['foreach', null],
-    ['maximize', false],
-    ['differentiable', false],
-    ['capturable', false],
-  ],
+  added: [['momentum', 0], ['centered', false], ...ADDED_IMPLEMENTATION],
 };
 
-export class RMSprop extends Optimizer {
+export class RMSprop extends ElementwiseOptimizer<RMSpropOptions> {
+  static override readonly spec = SPEC;
   static override readonly global = 'torch.optim.rmsprop.RMSprop';
 
-  constructor(params: OptimizerParams, ...args: Arguments<RMSpropOptions>) {
-    super(params, defaultsOf(SPEC, args));
+  protected override begin(state: ParamState, param: Tensor, group: ParamGroup): void {
+    state.set('step', newStep(param, group));
+    state.set('square_avg', fullLike(param, 0));
+    if (num(group, 'momentum') > 0) state.set('momentum_buffer', fullLike(param, 0));
+    if (group.get('centered')) state.set('grad_avg', fullLike(param, 0));
   }
 
-  protected override updateParam(param: Tensor, grad: Tensor, group: ParamGroup): void {
+  protected override update(update: Update, group: ParamGroup): void {
     const momentum = num(group, 'momentum');
-    const state = this.stateOf(param);
-    if (state.size === 0) {
-      state.set('step', newStep(param, group));
-      state.set('square_avg', fullLike(param, 0));
-      if (momentum > 0) state.set('momentum_buffer', fullLike(param, 0));
-      if (group.get('centered')) state.set('grad_avg', fullLike(param, 0));
-    }
-    const update = beginUpdate(param, grad, state, group);
     const { p, g, r, s } = update;
-    advance(state);
     const alpha = num(group, 'alpha');
     const square = update.state('square_avg');
     scale(square, alpha, r, s);
@@ -112,11 +98,5 @@ export class RMSprop extends Optimizer {
       addQuotient(buffer, g, average, 1, r, s);
       addScaled(p, buffer, -lr, r, s);
     } else addQuotient(p, g, average, -lr, r, s);
-    update.commit();
-  }
-
-  protected override completeGroup(group: ParamGroup): void {
-    addMissing(group, SPEC);
-    tensorsFromNumbers(group, this.state, ['step']);
   }
 }

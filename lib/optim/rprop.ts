@@ -2,12 +2,11 @@
 
 import { repr } from '../repr';
 import type { Tensor } from '../tensor/tensor';
-import type { Arguments } from './arguments';
+import { ElementwiseOptimizer } from './builtin';
 import { fullLike } from './elements';
 import {
-  addMissing,
+  ADDED_IMPLEMENTATION,
   atLeastZero,
-  defaultsOf,
   type ImplementationOptions,
   type LearningRate,
   type Num,
@@ -18,11 +17,10 @@ import {
   oneLearningRate,
   pairOf,
   refuse,
-  tensorsFromNumbers,
 } from './hyperparameters';
 import { tupleOf } from './numbers';
-import { Optimizer, type OptimizerParams, type ParamGroup } from './optimizer';
-import { addProduct, advance, beginUpdate } from './update';
+import type { ParamGroup, ParamState } from './optimizer';
+import { addProduct, type Update, type WeightDecay } from './update';
 
 export interface RpropOptions extends Omit<ImplementationOptions, 'fused'> {
   /** Default 0.01. */
@@ -54,31 +52,25 @@ const SPEC: OptimizerSpec = {
         refuse(`Invalid eta values: ${pairOf(values, 'etas').map(repr).join(', ')}`);
     },
   ],
-  added: [
-    ['foreach', null],
-    ['maximize', false],
-    ['differentiable', false],
-    ['capturable', false],
-  ],
+  added: ADDED_IMPLEMENTATION,
 };
 
-export class Rprop extends Optimizer {
+export class Rprop extends ElementwiseOptimizer<RpropOptions> {
+  static override readonly spec = SPEC;
   static override readonly global = 'torch.optim.rprop.Rprop';
 
-  constructor(params: OptimizerParams, ...args: Arguments<RpropOptions>) {
-    super(params, defaultsOf(SPEC, args));
+  protected override begin(state: ParamState, param: Tensor, group: ParamGroup, grad: Tensor): void {
+    state.set('step', newStep(param, group));
+    state.set('prev', fullLike(param, 0));
+    state.set('step_size', fullLike(grad.to(param.dtype), num(group, 'lr')));
   }
 
-  protected override updateParam(param: Tensor, grad: Tensor, group: ParamGroup): void {
-    const state = this.stateOf(param);
-    if (state.size === 0) {
-      state.set('step', newStep(param, group));
-      state.set('prev', fullLike(param, 0));
-      state.set('step_size', fullLike(grad.to(param.dtype), num(group, 'lr')));
-    }
-    const update = beginUpdate(param, grad, state, group, 'none');
+  protected override weightDecayIn(): WeightDecay {
+    return 'none';
+  }
+
+  protected override update(update: Update, group: ParamGroup): void {
     const { p, r, s } = update;
-    advance(state);
     const [minus, plus] = numberPair(group, 'etas').map(s) as [number, number];
     const [smallest, largest] = numberPair(group, 'step_sizes').map(s) as [number, number];
     const previous = update.state('prev');
@@ -92,11 +84,5 @@ export class Rprop extends Optimizer {
     }
     addProduct(p, g.map(Math.sign), sizes, -1, r, s);
     previous.set(g);
-    update.commit();
-  }
-
-  protected override completeGroup(group: ParamGroup): void {
-    addMissing(group, SPEC);
-    tensorsFromNumbers(group, this.state, ['step']);
   }
 }

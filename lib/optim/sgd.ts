@@ -1,10 +1,8 @@
 /** `torch.optim.SGD`: stochastic gradient descent, with momentum. */
 import type { Tensor } from '../tensor/tensor';
-import type { Arguments } from './arguments';
+import { BuiltinOptimizer } from './builtin';
 import { tensorLike } from './elements';
 import {
-  addMissing,
-  defaultsOf,
   fusedAlone,
   type ImplementationOptions,
   type LearningRate,
@@ -15,7 +13,7 @@ import {
   oneLearningRate,
   refuse,
 } from './hyperparameters';
-import { Optimizer, type OptimizerParams, type ParamGroup } from './optimizer';
+import type { ParamGroup } from './optimizer';
 import { addScaled, beginUpdate, scale } from './update';
 
 export interface SGDOptions extends Omit<ImplementationOptions, 'capturable'> {
@@ -55,6 +53,7 @@ const SPEC: OptimizerSpec = {
     },
     fusedAlone,
   ],
+  scalars: [],
   added: [
     ['nesterov', false],
     ['maximize', false],
@@ -64,12 +63,9 @@ const SPEC: OptimizerSpec = {
   ],
 };
 
-export class SGD extends Optimizer {
+export class SGD extends BuiltinOptimizer<SGDOptions> {
+  static override readonly spec = SPEC;
   static override readonly global = 'torch.optim.sgd.SGD';
-
-  constructor(params: OptimizerParams, ...args: Arguments<SGDOptions>) {
-    super(params, defaultsOf(SPEC, args));
-  }
 
   protected override updateParam(param: Tensor, grad: Tensor, group: ParamGroup): void {
     const momentum = num(group, 'momentum');
@@ -93,9 +89,5 @@ export class SGD extends Optimizer {
     }
     addScaled(p, g, -num(group, 'lr'), r, s);
     update.commit();
-  }
-
-  protected override completeGroup(group: ParamGroup): void {
-    addMissing(group, SPEC);
   }
 }

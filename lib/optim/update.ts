@@ -40,13 +40,20 @@ export function advance(state: ParamState): number {
   return step.values[0] as number;
 }
 
-/** `decay`: how weight decay acts, on the gradient, on the parameter itself, or not at all. */
+/** How weight decay acts: on the gradient, on the parameter itself, or not at all. */
+export type WeightDecay = 'gradient' | 'parameter' | 'none';
+
+/** Where the hyperparameter says so, weight decay acts on the parameter. */
+export function decoupledOrNot(group: ParamGroup): WeightDecay {
+  return group.get('decoupled_weight_decay') ? 'parameter' : 'gradient';
+}
+
 export function beginUpdate(
   param: Tensor,
   grad: Tensor,
   state: ParamState,
   group: ParamGroup,
-  decay: 'gradient' | 'parameter' | 'none' = 'gradient',
+  decay: WeightDecay = 'gradient',
 ): Update {
   const { dtype } = param;
   const [r, s] = [rounding(dtype), scalarRounding(dtype)];

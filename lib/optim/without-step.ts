@@ -2,12 +2,11 @@
 import { type PyValue, pyFloat } from '../pickle/values';
 import { repr } from '../repr';
 import type { Arguments } from './arguments';
+import { BuiltinOptimizer } from './builtin';
 import {
   aboveZero,
-  addMissing,
   atLeastZero,
   betasBelowOne,
-  defaultsOf,
   type LearningRate,
   type Num,
   num,
@@ -15,10 +14,9 @@ import {
   oneLearningRate,
   pairOf,
   refuse,
-  tensorsFromNumbers,
 } from './hyperparameters';
 import { numberOf, put, tupleOf } from './numbers';
-import { Optimizer, type OptimizerParams, type ParamGroup, paramsIn } from './optimizer';
+import { type OptimizerParams, type ParamGroup, paramsIn } from './optimizer';
 
 export interface LBFGSOptions {
   /** Default 1. */
@@ -48,16 +46,22 @@ const LBFGS_SPEC: OptimizerSpec = {
     ['line_search_fn', null],
   ],
   checks: [oneLearningRate, atLeastZero('lr', 'Invalid learning rate')],
+  scalars: [],
 };
 
 /** `torch.optim.LBFGS`. Its state belongs to the first parameter. */
-export class LBFGS extends Optimizer {
+export class LBFGS extends BuiltinOptimizer<LBFGSOptions> {
+  static override readonly spec = LBFGS_SPEC;
   static override readonly global = 'torch.optim.lbfgs.LBFGS';
 
-  constructor(params: OptimizerParams, ...args: Arguments<LBFGSOptions>) {
-    const defaults = defaultsOf(LBFGS_SPEC, args);
+  protected static override defaultsFor(args: readonly unknown[]): ParamGroup {
+    const defaults = super.defaultsFor(args);
     if (defaults.get('max_eval') === null) put(defaults, 'max_eval', Math.floor((num(defaults, 'max_iter') * 5) / 4));
-    super(params, defaults);
+    return defaults;
+  }
+
+  constructor(params: OptimizerParams, ...args: Arguments<LBFGSOptions>) {
+    super(params, ...args);
     if (this.paramGroups.length !== 1) refuse("LBFGS doesn't support per-parameter options (parameter groups)");
   }
 }
@@ -86,14 +90,16 @@ const SPARSE_ADAM_SPEC: OptimizerSpec = {
     aboveZero('eps', 'Invalid epsilon value'),
     betasBelowOne,
   ],
+  scalars: [],
 };
 
 /** `torch.optim.SparseAdam`. */
-export class SparseAdam extends Optimizer {
+export class SparseAdam extends BuiltinOptimizer<SparseAdamOptions> {
+  static override readonly spec = SPARSE_ADAM_SPEC;
   static override readonly global = 'torch.optim.sparse_adam.SparseAdam';
 
   constructor(params: OptimizerParams, ...args: Arguments<SparseAdamOptions>) {
-    super(params, defaultsOf(SPARSE_ADAM_SPEC, args));
+    super(params, ...args);
     const complex = this.paramGroups.flatMap((group, i) =>
       paramsIn(group).flatMap((param, j) => (param.dtype.isComplex ? [[i, j]] : [])),
     );
@@ -143,20 +149,13 @@ const ADAFACTOR_SPEC: OptimizerSpec = {
   ],
   checks: [oneLearningRate, checkAdafactor],
   added: [['foreach', null]],
+  scalarsOn: 'cpu',
 };
 
 /** `torch.optim.Adafactor`. */
-export class Adafactor extends Optimizer {
+export class Adafactor extends BuiltinOptimizer<AdafactorOptions> {
+  static override readonly spec = ADAFACTOR_SPEC;
   static override readonly global = 'torch.optim.Adafactor';
-
-  constructor(params: OptimizerParams, ...args: Arguments<AdafactorOptions>) {
-    super(params, defaultsOf(ADAFACTOR_SPEC, args));
-  }
-
-  protected override completeGroup(group: ParamGroup): void {
-    addMissing(group, ADAFACTOR_SPEC);
-    tensorsFromNumbers(group, this.state, ['step'], false);
-  }
 }
 
 export interface MuonOptions {
@@ -200,14 +199,16 @@ const MUON_SPEC: OptimizerSpec = {
         refuse(`Adjust learning rate function ${String(name)} is not supported`);
     },
   ],
+  scalars: [],
 };
 
 /** `torch.optim.Muon`, for matrices only. */
-export class Muon extends Optimizer {
+export class Muon extends BuiltinOptimizer<MuonOptions> {
+  static override readonly spec = MUON_SPEC;
   static override readonly global = 'torch.optim.Muon';
 
   constructor(params: OptimizerParams, ...args: Arguments<MuonOptions>) {
-    super(params, defaultsOf(MUON_SPEC, args));
+    super(params, ...args);
     for (const param of this.paramGroups.flatMap(paramsIn)) {
       if (param.ndim !== 2)
         refuse(
