@@ -135,10 +135,7 @@ export function walk(root: PyValue, prefix = ''): Generator<[path: string, value
 }
 
 /** The tensors of a graph in order, each with its path; one that stands in several places is listed at each. */
-export function walkTensors(
-  root: PyValue,
-  prefix = '',
-): Generator<[path: string, tensor: AnyTensor], void, undefined> {
+export function walkTensors(root: PyValue, prefix = ''): Generator<[path: string, tensor: AnyTensor], void, undefined> {
   return walkFor(root, prefix, isTensor);
 }
 
@@ -229,7 +226,10 @@ export function valueAtKeys(root: PyValue, keys: readonly PyValue[]): PyValue | 
 function isSameKey(a: PyValue, b: PyValue): boolean {
   if (typeof a === 'bigint' || typeof b === 'bigint')
     return (
-      (typeof a === 'bigint' || typeof a === 'number') && (typeof b === 'bigint' || typeof b === 'number') && a == b
+      (typeof a === 'bigint' || typeof a === 'number') &&
+      (typeof b === 'bigint' || typeof b === 'number') &&
+      a <= b &&
+      a >= b
     );
   return a === b || (Number.isNaN(a) && Number.isNaN(b));
 }

@@ -345,8 +345,8 @@ describe('files', () => {
     });
     expect((await json('inspect', file('enc.safetensors'))).value).toMatchObject({
       tensors: [
-        { path: 'w', shape: [4] },
         { path: 'b', shape: [2] },
+        { path: 'w', shape: [4] },
       ],
     });
     expect((await run(['extract', path, 'enc.w', file('enc-w.pt')])).code).toBe(0);
