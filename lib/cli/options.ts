@@ -7,7 +7,7 @@ export function addCommonOptions(command: Command): Command {
     .option('--json', 'print JSON; failures too, as { "error": { "code", "message" } }')
     .option(
       '--width <columns>',
-      'fit lines to so many columns (default: the terminal; piped output is not shortened)',
+      'fit lines to so many columns (default: COLUMNS or the terminal; piped output is not shortened)',
       wholeNumber,
     );
 }

@@ -71,8 +71,8 @@ function listenForSignals(abort: AbortController): { readonly exitCode: ExitCode
   const state: { exitCode: ExitCode | undefined; stop(): void } = { exitCode: undefined, stop };
   const onInterrupt = (): void => end(EXIT.interrupted);
   const onTerminate = (): void => end(EXIT.terminated);
-  /** Work that does not look at the signal is not waited for longer than this. */
-  const GRACE_MILLISECONDS = 1000;
+  /** Work that does not look at the signal is not waited for longer than this; a sink needs it to remove its file. */
+  const GRACE_MILLISECONDS = 3000;
   function end(code: ExitCode): void {
     if (state.exitCode !== undefined) process.exit(code);
     state.exitCode = code;

@@ -15,7 +15,8 @@ export class Output {
 
   constructor(stream: NodeJS.WriteStream, width?: number) {
     this.#stream = stream;
-    this.width = width ?? (stream.isTTY ? stream.columns || 80 : Number.POSITIVE_INFINITY);
+    this.width =
+      width ?? (stream.isTTY ? Number(process.env.COLUMNS) || stream.columns || 80 : Number.POSITIVE_INFINITY);
     this.colours = wantsColours(stream);
   }
 
