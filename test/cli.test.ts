@@ -356,6 +356,11 @@ describe('files', () => {
     expect((await json('extract', path, 'epoch', file('epoch.safetensors'))).value).toMatchObject({
       error: { code: 'UNSUPPORTED' },
     });
+    // What would run in Python is not written into another pickle.
+    expect((await json('extract', file('evil.pt'), 'run', file('run.pt'))).value).toMatchObject({
+      error: { code: 'UNSAFE_GLOBAL' },
+    });
+    expect((await run(['extract', file('evil.pt'), 'w', file('evil-w.npy')])).code).toBe(0);
     expect((await run(['extract', path, 'enc', file('enc.npy')])).code).toBe(3);
     expect((await run(['extract', path, 'dec', file('dec.pt')])).code).toBe(3);
   });

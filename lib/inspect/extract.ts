@@ -67,7 +67,8 @@ export async function extract(
     io: 'read',
     ...reading,
     ...given,
-    unsafeGlobals: 'inert',
+    // A pickle is not to pass through here and stay dangerous; bare elements are harmless.
+    unsafeGlobals: PYTORCH.includes(format) ? 'reject' : 'inert',
     classes: new Map(),
   });
   try {
@@ -145,7 +146,7 @@ async function extractTree(job: Job, value: PyValue | undefined): Promise<Extrac
     throw new CheckpointError(
       'UNSUPPORTED',
       `"${path.slice(0, 500)}" has nothing that a ${format} file could hold${reason === undefined ? '' : `: ${reason}`}`,
-      { hint: 'a .pt file holds any value' },
+      isPython && !PYTORCH.includes(format) ? { hint: 'a .pt file holds any value' } : {},
     );
   }
   const { tensors, bytes, dropped } = await convert(checkpoint, output, { ...choice, ...writing });

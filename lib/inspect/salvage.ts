@@ -86,7 +86,8 @@ export async function salvage(
     const reason = remains.graph ? undefined : remains.reason;
     const told = reason === undefined ? {} : { reason };
     // The root is None where the file was a single tensor, and a dict without storages where the pickle is lost.
-    if (root === null || (remains.graph === undefined && (root as OrderedDict).size === 0))
+    const isGone = root === null && lost.length > 0;
+    if (isGone || (remains.graph === undefined && (root as OrderedDict).size === 0))
       return { kind: 'nothing', reason: reason ?? 'its only tensor is lost', tensors: 0, bytes: 0, lost };
     const contents = { root, byteOrder: 'little', records: [] } as const;
     const whole = new Checkpoint(bytes, 'zip', root, contents, []);
