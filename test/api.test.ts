@@ -323,7 +323,8 @@ describe('the packed package', () => {
     expect(started).toEqual(core);
     expect(read).toEqual(core);
     for (const part of ['nn.js', 'save.js', 'print.js', 'inspect.js']) expect(used).toContain(part);
-    for (const part of ['optim.js', 'convert.js', 'remote.js', 'formats.js']) expect(used).not.toContain(part);
+    for (const part of ['optim.js', 'convert.js', 'remote.js', 'formats.js', 'examine.js'])
+      expect(used).not.toContain(part);
   });
 
   test('finds its addon from within a bundle, and its parts with it', async () => {
