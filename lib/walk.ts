@@ -224,14 +224,10 @@ export function valueAtKeys(root: PyValue, keys: readonly PyValue[]): PyValue | 
 }
 
 function isSameKey(a: PyValue, b: PyValue): boolean {
-  if (typeof a === 'bigint' || typeof b === 'bigint')
-    return (
-      (typeof a === 'bigint' || typeof a === 'number') &&
-      (typeof b === 'bigint' || typeof b === 'number') &&
-      a <= b &&
-      a >= b
-    );
-  return a === b || (Number.isNaN(a) && Number.isNaN(b));
+  if (a === b) return true;
+  if (typeof a === 'bigint' && typeof b === 'number') return Number.isInteger(b) && a === BigInt(b);
+  if (typeof a === 'number' && typeof b === 'bigint') return Number.isInteger(a) && b === BigInt(a);
+  return Number.isNaN(a) && Number.isNaN(b);
 }
 
 /** What a path can lead on to from a value. */
