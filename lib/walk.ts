@@ -5,6 +5,7 @@
  * object is walked through its pickled state, its constructor arguments under `__args__`. A container that is reached
  * again, by sharing or by a cycle, is listed once. The walk keeps its own stack: no nesting can overflow ours.
  */
+import { CheckpointError } from './errors';
 import { getPickled, type Picklable, pickledForm } from './pickle/classes';
 import { isFloatKey } from './pickle/notes';
 import { NdArray, OrderedDict, PyObject, type PyValue, pyFloat, Tuple } from './pickle/values';
@@ -134,15 +135,37 @@ export function walk(root: PyValue, prefix = ''): Generator<[path: string, value
   return walkFor(root, prefix, (value): value is PyValue => value !== undefined);
 }
 
-/** The tensors of a graph in order, each with its path; one that stands in several places is listed at each. */
+/** Of all paths of a list together. Those of a million tensors have a tenth of this. */
+const MAX_PATH_CHARACTERS = 2 ** 29;
+
+/** Bounds what listed paths cost: a file of a megabyte can nest so deep that its paths have a terabyte. */
+export class PathBudget {
+  #characters = 0;
+
+  /** Throws LIMIT_EXCEEDED when this path is too much beside those before it. */
+  spend(path: string): void {
+    this.#characters += path.length;
+    if (this.#characters > MAX_PATH_CHARACTERS)
+      throw new CheckpointError(
+        'LIMIT_EXCEEDED',
+        `the paths of the values have more than ${MAX_PATH_CHARACTERS} characters together: they are nested too deep to be listed`,
+      );
+  }
+}
+
+/**
+ * The tensors of a graph in order, each with its path; one that stands in several places is listed at each. Throws
+ * LIMIT_EXCEEDED where the paths would fill the memory.
+ */
 export function walkTensors(root: PyValue, prefix = ''): Generator<[path: string, tensor: AnyTensor], void, undefined> {
-  return walkFor(root, prefix, isTensor);
+  return walkFor(root, prefix, isTensor, new PathBudget());
 }
 
 function* walkFor<T extends PyValue>(
   root: PyValue,
   prefix: string,
   wanted: (value: PyValue) => value is T,
+  budget?: PathBudget,
 ): Generator<[path: string, value: T], void, undefined> {
   const seen = new Set<object>();
   const stack: (readonly [path: string, steps: Iterator<Step>])[] = [];
@@ -175,7 +198,10 @@ function* walkFor<T extends PyValue>(
     if (done) stack.pop();
     else {
       const path = joinPath(top[0], step[0], step[2]);
-      if (wanted(step[1])) yield [path, step[1]];
+      if (wanted(step[1])) {
+        budget?.spend(path);
+        yield [path, step[1]];
+      }
       visit(step[1], path);
     }
   }

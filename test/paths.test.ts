@@ -1,6 +1,6 @@
 // Promise: every value of a checkpoint can be asked for, also where the texts of two paths are the same.
-import { expect, test } from 'vitest';
-import { open, type PyValue, Tensor, Tuple, toBytes } from '../lib/index';
+import { describe, expect, test } from 'vitest';
+import { diff, open, type PyValue, Tensor, Tuple, toBytes } from '../lib/index';
 
 const scalar = (value: number): Tensor => Tensor.from(Float32Array.of(value));
 
@@ -41,4 +41,24 @@ test('of values whose paths read alike, get gives the first', async () => {
   expect(paths).toEqual(['a.b', 'a.b', 'w', 'w', '[<object>]', '[<object>]', '[7].', "[('t',)][0]"]);
   expect((checkpoint.get('a.b') as Tensor).item()).toBe(1);
   expect(checkpoint.get('')).toBe(checkpoint.root);
+});
+
+describe('paths that would fill the memory are an error', () => {
+  const levels = 60_000;
+  /** Lists in lists, with an empty tensor at each level. */
+  function nested(withTensors: boolean): Buffer {
+    const global = 'ctorch._utils\n_rebuild_meta_tensor_no_storage\n';
+    const tensor = `${global}(ctorch\nfloat32\n))\x89tR`;
+    const level = withTensors ? `](${tensor}` : '](K\x01';
+    return Buffer.from(`\x80\x02${level.repeat(levels)}${'e'.repeat(levels)}.`, 'latin1');
+  }
+
+  test('of tensors', async () => {
+    using checkpoint = await open(nested(true));
+    expect(() => [...checkpoint.tensors()]).toThrow(expect.objectContaining({ code: 'LIMIT_EXCEEDED' }));
+  });
+  // Regression: the process ran out of memory.
+  test('of the values of a diff', async () => {
+    await expect(diff(nested(false), nested(false))).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' });
+  });
 });

@@ -7,7 +7,7 @@ import type { Checkpoint } from '../checkpoint';
 import { type LoadOptions, open } from '../load';
 import type { CheckpointSource } from '../source/open-source';
 import type { AnyTensor } from '../walk';
-import { isTensor } from '../walk';
+import { isTensor, PathBudget } from '../walk';
 import { leavesOf } from './leaves';
 import { sha256Of } from './manifest';
 import { storageRoots } from './storage-roots';
@@ -74,7 +74,9 @@ class Side {
   constructor(checkpoint: Checkpoint) {
     this.tensorsOnly = checkpoint.format === 'safetensors';
     this.#use = new StorageUse(storageRoots(checkpoint));
+    const budget = new PathBudget();
     for (const leaf of leavesOf(checkpoint)) {
+      budget.spend(leaf.path);
       if (isTensor(leaf.value)) this.#add(leaf.path, leaf.value);
       else this.values.add(leaf);
     }
