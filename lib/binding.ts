@@ -75,8 +75,8 @@ export interface SinkReport {
    */
   readonly checksums: Uint32Array;
   /**
-   * Bytes that went from file to file inside the kernel, and bytes that were written from memory. The kernel copies long
-   * ranges of files that JavaScript has not written to.
+   * Bytes that the kernel copied, and bytes that were written. The kernel copies long ranges of files that JavaScript has
+   * not written to, where that takes no moving of bytes: extents are shared, or a file server does it.
    */
   readonly kernelBytes: number;
   readonly writtenBytes: number;

@@ -1,15 +1,12 @@
 /*
- * file_sink.cc - staging, checksums, and the copy from file to file
+ * file_sink.cc - positions, staging and checksums
  *
- * Bytes go one of three ways:
- *   kernel   long ranges of a file: copy_file_range, which may also share extents or have a file server do the work, while
- *            a second thread reads the same range for the checksum
- *   staged   short ranges of a file, and whatever is small, gather in a buffer that is summed and written when full
- *   direct   long runs of memory are written from where they lie; the checksum is taken over the same piece while it is in
- *            the cache, by a second thread when the run is long
+ * A batch is written in two passes: first its long segments, by several threads, each to the place that the lengths before
+ * it give; then, in order, all the others, which gather in a staging buffer that is summed and written when full.  So
+ * the second pass knows the checksum of every run when it comes to the run's descriptor.
  *
  * A mapping is never the source: its page faults cost more than all the rest (measured on two machines, ext4, warm,
- * processor seconds for each GiB: from the mapping 0.4 and 2.5, copy_file_range and a reading thread 0.6 and 0.35).
+ * processor seconds for each GiB: from the mapping 0.4 and 2.5, read by position 0.24).
  *
  * Memory of JavaScript may still be a view of a mapping; it is read under the fault guard or by the kernel, which reports
  * EFAULT.
@@ -21,9 +18,7 @@
 
 #include "crc32.h"
 #include "fault_guard.h"
-#include "parallel.h"
 #include "source_span.h"
-#include "summed_ahead.h"
 #include "zip_format.h"
 
 namespace torch_checkpoint {
@@ -32,20 +27,8 @@ namespace torch_checkpoint {
 static constexpr size_t kStagingBytes = 256 << 10;
 // Smaller pieces are copied into the staging buffer: a copy of 64 KiB costs less than a system call with its page walk.
 static constexpr size_t kDirectBytes = 64 << 10;
-// Unit of checksum and write: in the second-level cache of most.  Larger writes make ext4 and XFS ask for larger folios,
-// and those come from memory that a virtual machine's host may not have backed yet (measured: 1 MiB up to 3 times, 4 MiB
-// up to 8 times slower than 256 KiB).
-static constexpr size_t kPieceBytes = 256 << 10;
-// From here on a second thread is worth its 50 microseconds.
-static constexpr uint64_t kSumAheadBytes = uint64_t{4} << 20;
-
-// Less than this is not copied inside the kernel: without a checksum, and with the thread for one.
-static constexpr uint64_t kKernelCopyBytes = uint64_t{1} << 20;
-static constexpr uint64_t kKernelCopySummedBytes = uint64_t{4} << 20;
-// Between two looks at the abort flag.
-static constexpr size_t kKernelPieceBytes = size_t{16} << 20;
-
-static Error Aborted() { return MakeError(ErrorCode::kClosed, "the output was aborted"); }
+// From here on a segment is worth the threads, and the 50 microseconds that it takes to wake them.
+static constexpr uint64_t kLongBytes = uint64_t{512} << 10;
 
 Status CheckBatch(const SinkBatch& batch) {
   for (size_t i = 0; i < batch.segments.size(); i++) {
@@ -73,21 +56,59 @@ Result<std::shared_ptr<FileSink>> FileSink::Create(const std::string& target, ui
   return std::shared_ptr<FileSink>(new FileSink(std::move(file.value())));
 }
 
+static bool IsLong(const Segment& segment) { return segment.source != kSourceZeros && segment.byte_length >= kLongBytes; }
+
+static SinkSource SourceOf(const SinkBatch& batch, const Segment& segment) {
+  if (segment.source == kSourceArena) return {nullptr, batch.arena};
+  return batch.sources[static_cast<size_t>(segment.source)];
+}
+
+// What EndRun() adds to a segment with these flags.
+static uint64_t DescriptorBytes(uint32_t flags) {
+  if ((flags & kCrcEnd) == 0 || (flags & (kDescriptor | kDescriptor64)) == 0) return 0;
+  return (flags & kDescriptor64) != 0 ? kZipDescriptor64Bytes : kZipDescriptorBytes;
+}
+
 // A failure leaves `broken_` set, and with it the sink good for nothing but Abort(): a file with a hole must not be renamed
 // into place by a caller that overlooked an error.
 Status FileSink::Append(const SinkBatch& batch, SinkReport* report) {
   if (broken_) return MakeError(ErrorCode::kWriteFailed, "an earlier write to this output failed");
   broken_ = true;
   staging_.resize(kStagingBytes);
-  for (const Segment& segment : batch.segments) {
-    Status status = AppendSegment(batch, segment, report);
-    if (!status.ok()) return status;
+  std::vector<LongRange> long_ranges = LongRangesOf(batch);
+  Status status = WriteRanges(file_.os_file(), aborted_, &long_ranges);
+  const LongRange* next = long_ranges.data();
+  for (size_t i = 0; i < batch.segments.size() && status.ok(); i++) {
+    const bool is_long = IsLong(batch.segments[i]);
+    status = AppendSegment(batch, batch.segments[i], is_long ? next : nullptr, report);
+    if (is_long) next++;
   }
-  broken_ = false;
-  return Status();
+  broken_ = !status.ok();
+  return status;
 }
 
-Status FileSink::AppendSegment(const SinkBatch& batch, const Segment& segment, SinkReport* report) {
+std::vector<LongRange> FileSink::LongRangesOf(const SinkBatch& batch) const {
+  std::vector<LongRange> ranges;
+  uint64_t position = written_ + staged_;
+  bool sums = in_run_ && sum_run_;
+  for (const Segment& segment : batch.segments) {
+    if ((segment.flags & kCrcBegin) != 0) sums = true;
+    if ((segment.flags & kCrcZero) != 0) sums = false;
+    if (IsLong(segment)) {
+      const SinkSource source = SourceOf(batch, segment);
+      const SourceSpan span = source.file != nullptr
+                                  ? SourceSpan(source.file, segment.byte_offset, segment.byte_length)
+                                  : SourceSpan({source.memory.data + segment.byte_offset, segment.byte_length});
+      ranges.push_back({span, position, sums});
+    }
+    position += segment.byte_length + DescriptorBytes(segment.flags);
+    if ((segment.flags & kCrcEnd) != 0) sums = false;
+  }
+  return ranges;
+}
+
+Status FileSink::AppendSegment(const SinkBatch& batch, const Segment& segment, const LongRange* long_range,
+                               SinkReport* report) {
   if ((segment.flags & kCrcBegin) != 0) {
     in_run_ = true;
     sum_run_ = true;
@@ -96,12 +117,12 @@ Status FileSink::AppendSegment(const SinkBatch& batch, const Segment& segment, S
   }
   if ((segment.flags & kCrcZero) != 0) sum_run_ = false;
   Status status;
-  if (segment.source == kSourceArena) {
-    status = AppendMemory(batch.arena.data + segment.byte_offset, segment.byte_length, report);
+  if (long_range != nullptr) {
+    status = PassOver(*long_range, report);
   } else if (segment.source == kSourceZeros) {
     status = AppendZeros(segment.byte_length, report);
   } else {
-    const SinkSource& source = batch.sources[static_cast<size_t>(segment.source)];
+    const SinkSource source = SourceOf(batch, segment);
     status = source.file != nullptr ? AppendFile(*source.file, segment.byte_offset, segment.byte_length, report)
                                     : AppendMemory(source.memory.data + segment.byte_offset, segment.byte_length, report);
   }
@@ -165,93 +186,14 @@ Status FileSink::AppendMemory(const uint8_t* bytes, uint64_t count, SinkReport* 
   }
   Status status = Flush();
   if (!status.ok()) return status;
-
-  // Sum and bytes are read from the source one after the other.  A source that JavaScript changes in between is written
-  // with a checksum that is not its own; nothing here can prevent that without a copy.
-  if (!in_run_ || !sum_run_ || count < kSumAheadBytes) return WritePieces(bytes, count, report, nullptr);
-  SummedAhead ahead(bytes, count, kPieceBytes);
-  RunParallel(2, 2, [&](size_t task) {
-    if (task == 1) return ahead.SumPieces();
-    status = WritePieces(bytes, count, report, &ahead);
-    if (status.ok()) ahead.NoteWritten(count);
-    if (!status.ok()) ahead.Abandon();
-    // What the helper has not got to.
-    ahead.SumPieces();
-  });
-  if (!status.ok()) return status;
-  const bool whole = Guarded([&] { NoteHead(bytes, sizeof(run_head_)); }) && ahead.Finish(&run_crc_);
-  run_length_ += count;
-  return whole ? Status() : PageGone();
-}
-
-// `ahead` sums what is written here; without it each piece is summed before it is written.
-Status FileSink::WritePieces(const uint8_t* bytes, uint64_t count, SinkReport* report, SummedAhead* ahead) {
-  for (uint64_t done = 0; done < count;) {
-    if (aborted_.load(std::memory_order_relaxed)) return Aborted();
-    const size_t piece = static_cast<size_t>(std::min<uint64_t>(count - done, kPieceBytes));
-    if (ahead == nullptr && !CountIntoRun(bytes + done, piece)) return PageGone();
-    Status status = Write(bytes + done, piece, report);
-    if (!status.ok()) return status;
-    done += piece;
-    if (ahead != nullptr) ahead->NoteWritten(done);
-  }
-  return Status();
-}
-
-Status FileSink::CopyFile(const MappedFile& file, uint64_t offset, uint64_t count, uint64_t* copied,
-                          SinkReport* report) {
-  *copied = 0;
-  Status status = Flush();
-  // The only bytes of a kernel copy that this process looks at, apart from the checksum.
-  uint8_t head[sizeof(run_head_)];
-  if (status.ok()) status = file.ReadAt(offset, head, sizeof(head));
-  // The first piece tells whether the kernel can do it at all.
-  if (status.ok()) status = CopyPiece(file, offset, count, copied, report);
-  if (!status.ok()) return status.error().code == ErrorCode::kUnsupported ? Status() : status;
-
-  const bool sums = in_run_ && sum_run_;
-  Status crc_status;
-  RunParallel(sums ? 2 : 1, 2, [&](size_t task) {
-    if (task == 1) {
-      crc_status = Crc32OfRange(file, {offset, count}, &run_crc_);
-      return;
-    }
-    while (*copied < count && status.ok()) status = CopyPiece(file, offset, count, copied, report);
-  });
-  if (in_run_) {
-    NoteHead(head, sizeof(head));
-    run_length_ += *copied;
-  }
-  return status.ok() ? crc_status : status;
-}
-
-Status FileSink::CopyPiece(const MappedFile& file, uint64_t offset, uint64_t count, uint64_t* copied,
-                           SinkReport* report) {
-  if (aborted_.load(std::memory_order_relaxed)) return Aborted();
-  const size_t piece = static_cast<size_t>(std::min<uint64_t>(count - *copied, kKernelPieceBytes));
-  Result<size_t> done = CopyInKernel(file.os_file(), offset + *copied, file_.os_file(), written_, piece);
-  if (!done.ok()) return std::move(done.error());
-  // The end of a file that was longer when it was opened.
-  if (done.value() == 0) return file.CheckStillThere(offset + count, true);
-  *copied += done.value();
-  written_ += done.value();
-  report->kernel_bytes += done.value();
-  return Status();
-}
-
-bool FileSink::PrefersKernelCopy(const MappedFile& file, uint64_t offset, uint64_t count) const {
-  return count >= (in_run_ && sum_run_ ? kKernelCopySummedBytes : kKernelCopyBytes) && file.IsUnwritten(offset, count);
+  // Summed and written one after the other, see range_writer.cc.
+  if (!CountIntoRun(bytes, static_cast<size_t>(count))) return PageGone();
+  return Write(bytes, static_cast<size_t>(count), report);
 }
 
 Status FileSink::AppendFile(const MappedFile& file, uint64_t offset, uint64_t count, SinkReport* report) {
-  if (PrefersKernelCopy(file, offset, count)) {
-    uint64_t copied;
-    Status status = CopyFile(file, offset, count, &copied, report);
-    if (!status.ok() || copied == count) return status;
-  }
   while (count > 0) {
-    if (aborted_.load(std::memory_order_relaxed)) return Aborted();
-    const size_t piece = static_cast<size_t>(std::min<uint64_t>(count, kPieceBytes));
+    const size_t piece = static_cast<size_t>(std::min<uint64_t>(count, kStagingBytes));
     if (piece > kStagingBytes - staged_) {
       Status status = Flush();
       if (!status.ok()) return status;
@@ -265,6 +207,24 @@ Status FileSink::AppendFile(const MappedFile& file, uint64_t offset, uint64_t co
     offset += piece;
     count -= piece;
   }
+  return Status();
+}
+
+Status FileSink::PassOver(const LongRange& range, SinkReport* report) {
+  Status status = Flush();
+  if (!status.ok()) return status;
+  const uint64_t count = range.source.byte_length();
+  if (in_run_ && run_length_ < sizeof(run_head_)) {
+    uint8_t head[sizeof(run_head_)];
+    status = range.source.Copy(0, sizeof(head), head);
+    if (!status.ok()) return status;
+    NoteHead(head, sizeof(head));
+  }
+  if (sum_run_) run_crc_ = Crc32Combine(run_crc_, range.checksum, count);
+  run_length_ += count;
+  written_ += count;
+  report->kernel_bytes += range.kernel_bytes;
+  report->written_bytes += count - range.kernel_bytes;
   return Status();
 }
 
@@ -288,7 +248,8 @@ Status FileSink::EndRun(uint32_t flags, SinkReport* report) {
       run_length_ >= sizeof(run_head_) && LoadU32(run_head_) == kZipDescriptorSignature;
   report->checksums.insert(report->checksums.end(),
                            {crc, like_descriptor ? 1u : 0u, like_descriptor ? LoadU32(run_head_ + 4) : 0u});
-  if ((flags & (kDescriptor | kDescriptor64)) == 0) return Status();
+  const uint64_t descriptor_bytes = DescriptorBytes(flags);
+  if (descriptor_bytes == 0) return Status();
 
   // Data descriptor (APPNOTE 4.3.9); the 64-bit form goes with a Zip64 extra field in the local header (4.3.9.2).
   uint8_t descriptor[kZipDescriptor64Bytes];
@@ -300,11 +261,11 @@ Status FileSink::EndRun(uint32_t flags, SinkReport* report) {
   if ((flags & kDescriptor64) != 0) {
     StoreU64(descriptor + 8, run_length_);
     StoreU64(descriptor + 16, run_length_);
-    return Stage(descriptor, kZipDescriptor64Bytes, report);
+  } else {
+    StoreU32(descriptor + 8, static_cast<uint32_t>(run_length_));
+    StoreU32(descriptor + 12, static_cast<uint32_t>(run_length_));
   }
-  StoreU32(descriptor + 8, static_cast<uint32_t>(run_length_));
-  StoreU32(descriptor + 12, static_cast<uint32_t>(run_length_));
-  return Stage(descriptor, kZipDescriptorBytes, report);
+  return Stage(descriptor, static_cast<size_t>(descriptor_bytes), report);
 }
 
 Status FileSink::Commit(bool fsync) {

@@ -19,6 +19,7 @@
 #include "bytes.h"
 #include "error.h"
 #include "mapped_file.h"
+#include "range_writer.h"
 #include "temp_file.h"
 
 namespace torch_checkpoint {
@@ -59,15 +60,13 @@ struct SinkReport {
   // Three for each end of a run: checksum; whether the run is a payload that begins like a data descriptor; and if so
   // its bytes 4 to 7.
   std::vector<uint32_t> checksums;
-  // Bytes that the kernel copied from file to file, and bytes taken from memory (some may still be staged).
+  // Bytes that the kernel copied from file to file, and bytes that were read and written (some may still be staged).
   uint64_t kernel_bytes = 0;
   uint64_t written_bytes = 0;
 };
 
 // kBadArgument when a segment does not lie inside its source.
 Status CheckBatch(const SinkBatch& batch);
-
-class SummedAhead;
 
 class FileSink {
  public:
@@ -84,19 +83,16 @@ class FileSink {
  private:
   explicit FileSink(TempFile file) : file_(std::move(file)) {}
 
-  Status AppendSegment(const SinkBatch& batch, const Segment& segment, SinkReport* report);
+  // The segments that are written before all others, each where its turn will have come.
+  std::vector<LongRange> LongRangesOf(const SinkBatch& batch) const;
+  // `long_range` is the one of this segment, or null.
+  Status AppendSegment(const SinkBatch& batch, const Segment& segment, const LongRange* long_range, SinkReport* report);
+  // Counts a range that is in the file already.
+  Status PassOver(const LongRange& range, SinkReport* report);
   // Without touching the checksum.
   Status Stage(const uint8_t* bytes, size_t count, SinkReport* report);
   Status AppendMemory(const uint8_t* bytes, uint64_t count, SinkReport* report);
-  // Whether to try CopyFile() first for a range of an open file: what JavaScript wrote to is in memory and not in the file.
-  bool PrefersKernelCopy(const MappedFile& file, uint64_t offset, uint64_t count) const;
   Status AppendFile(const MappedFile& file, uint64_t offset, uint64_t count, SinkReport* report);
-  Status WritePieces(const uint8_t* bytes, uint64_t count, SinkReport* report, SummedAhead* ahead);
-  // Copies inside the kernel while another thread computes the checksum.  `*copied` stays 0 when the kernel has no way to
-  // copy these two files.
-  Status CopyFile(const MappedFile& file, uint64_t offset, uint64_t count, uint64_t* copied, SinkReport* report);
-  // Some of what is left of it; kUnsupported before the first byte when there is no way.
-  Status CopyPiece(const MappedFile& file, uint64_t offset, uint64_t count, uint64_t* copied, SinkReport* report);
   Status AppendZeros(uint64_t count, SinkReport* report);
   // Writes out what is staged.
   Status Flush();

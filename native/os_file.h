@@ -48,6 +48,10 @@ Status WriteAll(OsFile file, uint64_t offset, const void* source, size_t count);
 // `from`.  Nothing when the two files cannot be copied this way (kUnsupported); errors as in WriteAll().
 Result<size_t> CopyInKernel(OsFile from, uint64_t from_offset, OsFile to, uint64_t to_offset, size_t count);
 
+// Whether CopyInKernel() to `to` would move no bytes through this machine: its file system can share extents, which takes
+// equal places in their blocks, or its server may copy by itself.
+bool CopiesByReference(OsFile to, uint64_t from_offset, uint64_t to_offset);
+
 // Private copy-on-write mapping of the first `byte_length` bytes; null when refused.
 uint8_t* MapPrivate(OsFile file, uint64_t byte_length);
 void UnmapPrivate(uint8_t* address, uint64_t byte_length);

@@ -50,6 +50,21 @@ constexpr uint32_t kNetworkFileSystems[] = {
     0x19830326,  // BeeGFS (fhgfs)
     0x786F4256,  // VirtualBox shared folders
 };
+
+// f_type values of local file systems where two files can have a block in common.
+constexpr uint32_t kSharingFileSystems[] = {
+    0x9123683E,  // Btrfs
+    0x58465342,  // XFS
+    0xCA451A4E,  // bcachefs
+    0x2FC12FC1,  // ZFS
+};
+#endif
+
+#if defined(__linux__)
+template <size_t count>
+bool Contains(const uint32_t (&types)[count], const struct statfs& status) {
+  return std::find(types, types + count, static_cast<uint32_t>(status.f_type)) != types + count;
+}
 #endif
 
 // Sixteen page faults take as long as the call.
@@ -140,9 +155,7 @@ bool IsNetworkFile(OsFile file) {
   struct statfs status;
   if (fstatfs(file, &status) != 0) return true;
 #if defined(__linux__)
-  const uint32_t type = static_cast<uint32_t>(status.f_type);
-  return std::find(std::begin(kNetworkFileSystems), std::end(kNetworkFileSystems), type) !=
-         std::end(kNetworkFileSystems);
+  return Contains(kNetworkFileSystems, status);
 #else
   return (status.f_flags & MNT_LOCAL) == 0;
 #endif
@@ -189,6 +202,19 @@ Result<size_t> CopyInKernel(OsFile from, uint64_t from_offset, OsFile to, uint64
   (void)from, (void)from_offset, (void)to, (void)to_offset, (void)count;
 #endif
   return MakeError(ErrorCode::kUnsupported, "these files cannot be copied inside the kernel");
+}
+
+bool CopiesByReference(OsFile to, uint64_t from_offset, uint64_t to_offset) {
+#if defined(__linux__)
+  struct statfs status;
+  if (fstatfs(to, &status) != 0) return false;
+  if (Contains(kNetworkFileSystems, status)) return true;
+  const uint64_t block = static_cast<uint64_t>(status.f_bsize);
+  return Contains(kSharingFileSystems, status) && block > 0 && from_offset % block == 0 && to_offset % block == 0;
+#else
+  (void)to, (void)from_offset, (void)to_offset;
+  return false;
+#endif
 }
 
 uint8_t* MapPrivate(OsFile file, uint64_t byte_length) {

@@ -118,6 +118,8 @@ Result<size_t> CopyInKernel(OsFile, uint64_t, OsFile, uint64_t, size_t) {
   return MakeError(ErrorCode::kUnsupported, "Windows copies whole files only");
 }
 
+bool CopiesByReference(OsFile, uint64_t, uint64_t) { return false; }
+
 // PAGE_WRITECOPY and FILE_MAP_COPY are the private mapping of POSIX.  While it exists nobody can cut the file short
 // (ERROR_USER_MAPPED_FILE), so reads need no guard here.
 uint8_t* MapPrivate(OsFile file, uint64_t) {

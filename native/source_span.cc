@@ -22,6 +22,11 @@ Result<const uint8_t*> SourceSpan::Piece(uint64_t offset, uint64_t count, std::v
   return static_cast<const uint8_t*>(scratch->data());
 }
 
+Status SourceSpan::Copy(uint64_t offset, size_t count, uint8_t* target) const {
+  if (memory_ == nullptr) return file_->ReadAt(byte_offset_ + offset, target, count);
+  return GuardedCopy(target, memory_ + offset, count) ? Status() : PageGone();
+}
+
 std::vector<uint8_t>* PieceBuffer() {
   thread_local std::vector<uint8_t> buffer;
   return &buffer;

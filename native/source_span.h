@@ -29,9 +29,14 @@ class SourceSpan {
   uint64_t byte_length() const { return byte_length_; }
   // Null when the bytes have to be read first.
   const uint8_t* memory() const { return memory_; }
+  // Null for memory; else the range begins at `byte_offset()` of it.
+  const MappedFile* file() const { return file_; }
+  uint64_t byte_offset() const { return byte_offset_; }
 
   // Bytes [offset, offset + count) of the span, in place or copied into `scratch`.
   Result<const uint8_t*> Piece(uint64_t offset, uint64_t count, std::vector<uint8_t>* scratch) const;
+  // The same into memory of the caller's.
+  Status Copy(uint64_t offset, size_t count, uint8_t* target) const;
   // use(bytes, offset, count) over the range [begin, end) of the span, in order: all at once when it is in memory, else in
   // pieces that are read first and are whole multiples of `unit` bytes.  `use` follows the rules of RunGuarded().
   template <typename Use>

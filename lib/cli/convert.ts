@@ -229,7 +229,7 @@ async function print(report: ConvertReport, output: string, { out }: Run): Promi
   const place = files.length === 1 ? (files[0]?.path ?? output) : output;
   const how = dryRun
     ? 'nothing written'
-    : `${humanBytes(kernelBytes)} copied by the kernel, ${humanBytes(writtenBytes)} written`;
+    : `${humanBytes(writtenBytes)} written${kernelBytes > 0 ? `, ${humanBytes(kernelBytes)} shared or copied by the file system` : ''}`;
   await out.line(
     `${printable(place)}: ${report.format}, ${grouped(tensors)} ${tensors === 1 ? 'tensor' : 'tensors'}, ${humanBytes(bytes)} (${how})`,
   );

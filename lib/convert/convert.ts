@@ -1,7 +1,7 @@
 /**
  * Converting one model: input -> chosen tensors -> plan of the target -> files.
  *
- * Everything is decided before a byte is written. Bytes then go from where they are to the output, in the kernel where
+ * Everything is decided before a byte is written. Bytes then go from where they are to the output, in native code where
  * they lie as they are wanted; what is cast or gathered exists a piece at a time.
  */
 import { existsSync, readFileSync } from 'node:fs';
@@ -61,7 +61,7 @@ export interface ConvertReport {
   readonly aliases: Readonly<Record<string, string>>;
   /** What the target cannot hold, by its path in the input. */
   readonly dropped: readonly Dropped[];
-  /** Bytes that were copied inside the kernel, and bytes that were written from memory. */
+  /** Bytes that the kernel copied by reference (shared extents, or on a file server), and bytes that were written. */
   readonly kernelBytes: number;
   readonly writtenBytes: number;
   /** The files in the order they were written; empty for streams. */

@@ -15,7 +15,7 @@ export interface SinkRecord {
 }
 
 export interface SinkCounts {
-  /** Bytes that went from file to file inside the kernel, and bytes that were written from memory. */
+  /** Bytes that the kernel copied by reference, and bytes that were written. */
   kernelBytes: number;
   writtenBytes: number;
 }

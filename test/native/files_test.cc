@@ -211,7 +211,7 @@ TEST(SinkWritesEverythingInOrder) {
   CHECK(!CheckBatch(wrong).ok());
 }
 
-TEST(BytesWithoutAChecksumAreCopiedByTheKernel) {
+TEST(LongRangesBeginAndEndAnywhere) {
   Folder folder;
   const std::vector<uint8_t> bytes = check::RandomBytes((size_t{2} << 20) + 5, 4);
   WriteFile(folder / "source", bytes);
@@ -219,13 +219,14 @@ TEST(BytesWithoutAChecksumAreCopiedByTheKernel) {
   std::shared_ptr<FileSink> sink = FileSink::Create(folder / "out", 0).value();
   SinkBatch batch;
   batch.arena = {bytes.data(), 9};
-  batch.sources = {{file.get(), {}}};
-  batch.segments = {{kSourceArena, 0, 9, 0}, {0, 1, bytes.size() - 1, 0}, {kSourceArena, 0, 9, 0}};
+  batch.sources = {{file.get(), {}}, {nullptr, {bytes.data(), bytes.size()}}};
+  batch.segments = {{kSourceArena, 0, 9, 0}, {0, 1, bytes.size() - 1, 0}, {kSourceArena, 0, 9, 0}, {1, 2, 600000, 0}};
   SinkReport report;
   CHECK(sink->Append(batch, &report).ok() && sink->Commit(false).ok());
   std::vector<uint8_t> expected(bytes.begin(), bytes.begin() + 9);
   expected.insert(expected.end(), bytes.begin() + 1, bytes.end());
   expected.insert(expected.end(), bytes.begin(), bytes.begin() + 9);
+  expected.insert(expected.end(), bytes.begin() + 2, bytes.begin() + 600002);
   CHECK(ReadFile(folder / "out") == expected && report.checksums.empty());
   CHECK(report.kernel_bytes + report.written_bytes == expected.size());
 }
