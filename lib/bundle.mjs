@@ -56,15 +56,20 @@ const EXPORT = /^exports\.(\w+) = (\w+\.loaded)\.(\w+);$/gm;
 /** Functions of parts that `index` exports. */
 const standIns = [];
 
+/** One character beyond Latin-1 makes V8 keep, and scan, two bytes for each of a file. */
+function ascii(code) {
+  return code.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
 /** The code of a file with its requires postponed: `part.name` becomes `part.loaded.name`. */
 function postponed(code) {
   const names = [];
-  const head = code.replace(REQUIRE, (_, name, file) => {
+  const head = ascii(code).replace(REQUIRE, (_, name, file) => {
     names.push(name);
     const define = `Object.defineProperty(this, "loaded", { value: require("${file}") });`;
     return `const ${name} = { get loaded() { ${define} return this.loaded; } };`;
   });
-  if (names.length === 0) return code;
+  if (names.length === 0) return head;
   return head
     .replace(new RegExp(`(?<![\\w$.])(${names.join('|')})(?=\\.)`, 'g'), '$1.loaded')
     .replace(EXPORT, (_, name, part, inPart) => {
@@ -90,6 +95,7 @@ const { output } = await bundle.write({
   strict: true,
   sourcemap: true,
   comments: false,
+  minifyInternalExports: false,
   entryFileNames: '[name].js',
   chunkFileNames: ({ moduleIds }) =>
     moduleIds.every((id) => id.includes('/lib/cli/')) ? 'cli/[name].js' : '[name].js',

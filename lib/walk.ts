@@ -7,7 +7,7 @@
  */
 import { CheckpointError } from './errors';
 import { getPickled, type Picklable, pickledForm } from './pickle/classes';
-import { isFloatKey } from './pickle/notes';
+import { hasKeyNotes, isFloatKey } from './pickle/notes';
 import { NdArray, OrderedDict, PyObject, type PyValue, pyFloat, Tuple } from './pickle/values';
 import { repr } from './repr';
 import { NestedTensor } from './tensor/nested';
@@ -23,6 +23,11 @@ export function isTensor(value: unknown): value is AnyTensor {
 
 /** One step of a path. */
 type Step = readonly [key: PyValue, value: PyValue, isFloat?: boolean];
+
+/** A tensor with nothing below it, as nearly all are. */
+function isBareTensor(value: object): boolean {
+  return value instanceof Tensor && value.attributes === undefined && value.grad === undefined;
+}
 
 export function joinPath(path: string, key: PyValue, isFloat = false): string {
   if (typeof key === 'string') return path ? `${path}.${key}` : key;
@@ -77,12 +82,22 @@ function objectSteps(object: PyObject): Step[] {
   return steps;
 }
 
-function* mapSteps(map: Map<PyValue, PyValue>): Generator<Step, void, undefined> {
+/** The entries of a Map themselves where they say all: a step made of each would take as long as the rest of a walk. */
+function mapSteps(map: Map<PyValue, PyValue>): Iterable<Step> {
+  const entries: Iterable<Step> = hasKeyNotes(map) ? notedSteps(map) : map;
+  return map instanceof OrderedDict && map.attributes ? chained(entries, map.attributes) : entries;
+}
+
+function* notedSteps(map: Map<PyValue, PyValue>): Generator<Step, void, undefined> {
   for (const entry of map) {
     const key = entry[0];
     yield typeof key === 'number' && isFloatKey(map, key) ? [key, entry[1], true] : entry;
   }
-  if (map instanceof OrderedDict && map.attributes) yield* map.attributes;
+}
+
+function* chained(first: Iterable<Step>, second: Iterable<Step>): Generator<Step, void, undefined> {
+  yield* first;
+  yield* second;
 }
 
 /** What a value holds, in order; undefined for a leaf. Of a Map one step at a time: it may have a million. */
@@ -175,7 +190,7 @@ function* walkFor<T extends PyValue>(
 
   /** Goes on with what the value holds, unless it was met before. */
   const visit = (value: PyValue, path: string): void => {
-    if (typeof value !== 'object' || value === null || seen.has(value)) return;
+    if (typeof value !== 'object' || value === null || isBareTensor(value) || seen.has(value)) return;
     if (isTensor(value)) {
       const attributes = value.attributes;
       if (value instanceof Tensor && value.grad) enter(path, [['grad', value.grad]]);

@@ -30,4 +30,9 @@ void FreshPages::Prepare(void* begin, size_t byte_length) {
   if (huge_.exchange(false)) AdvisePageSize(begin, static_cast<size_t>(end_ - static_cast<uint8_t*>(begin)), false);
 }
 
+void PrepareFreshMemory(void* address, size_t byte_length) {
+  if (byte_length >= FreshPages::kUnit) AdvisePageSize(address, byte_length, true);
+  PopulateForWriting(address, byte_length);
+}
+
 }  // namespace torch_checkpoint

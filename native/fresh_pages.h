@@ -34,6 +34,9 @@ class FreshPages {
   std::atomic<uint64_t> nanoseconds_{0};
 };
 
+// The same in one go, for memory of some megabytes.
+void PrepareFreshMemory(void* address, size_t byte_length);
+
 }  // namespace torch_checkpoint
 
 #endif  // TORCH_CHECKPOINT_FRESH_PAGES_H_

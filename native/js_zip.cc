@@ -1,57 +1,73 @@
 /*
  * js_zip.cc - see js_zip.h
  *
- * One array per field: a million records cost eight arrays, and no strings and no objects.
+ * One array for each field: a million records cost eight arrays, and no strings and no objects.
  */
 #include "js_zip.h"
 
 #include <algorithm>
 
+#include "fresh_pages.h"
 #include "js_bridge.h"
 #include "js_views.h"
-#include "os_file.h"
 #include "zip_directory.h"
 
 namespace torch_checkpoint {
 
 namespace {
 
-// Sets result[key] to a typed array with `field` of every record; false with an exception pending.
-template <typename T, typename Field>
-bool SetColumn(Napi::Object result, const char* key, napi_typedarray_type type, const std::vector<ZipRecord>& records,
-               const Field& field) {
-  uint8_t* data;
-  const Napi::Value buffer = NewArrayBuffer(result.Env(), records.size() * sizeof(T), &data);
-  if (buffer.IsEmpty()) return false;
-  PopulateForWriting(data, records.size() * sizeof(T));
-  T* column = reinterpret_cast<T*>(data);
-  for (size_t i = 0; i < records.size(); i++) column[i] = static_cast<T>(field(records[i]));
-  napi_value array;
-  if (napi_create_typedarray(result.Env(), type, records.size(), buffer, 0, &array) != napi_ok) return false;
-  result.Set(key, Napi::Value(result.Env(), array));
-  return true;
-}
-
-// Sets result.nameBytes to all names, one behind the other, and result.nameEnds to where each of them ends: a string of
-// JavaScript for each would take as long as all the rest.  False with an exception pending.
-bool SetNames(Napi::Object result, const std::vector<ZipRecord>& records) {
-  size_t byte_length = 0;
-  for (const ZipRecord& record : records) byte_length += record.name.size();
-  uint8_t* data;
-  const Napi::Value buffer = NewArrayBuffer(result.Env(), byte_length, &data);
-  napi_value bytes;
-  if (buffer.IsEmpty() ||
-      napi_create_typedarray(result.Env(), napi_uint8_array, byte_length, buffer, 0, &bytes) != napi_ok) {
-    return false;
+// Columns of one length, one behind the other in one ArrayBuffer: the system has large memory at hand sooner than many
+// small ones.
+class Columns {
+ public:
+  Columns(Napi::Env env, const ZipDirectory& directory)
+      : directory_(directory),
+        buffer_(NewUnclearedArrayBuffer(env, directory.records.size() * kRecordBytes + directory.names.size(), &data_)),
+        result_(Napi::Object::New(env)) {
+    if (!buffer_.IsEmpty()) PrepareFreshMemory(data_, directory.records.size() * kRecordBytes + directory.names.size());
   }
-  PopulateForWriting(data, byte_length);
-  result.Set("nameBytes", Napi::Value(result.Env(), bytes));
-  uint32_t end = 0;
-  return SetColumn<uint32_t>(result, "nameEnds", napi_uint32_array, records, [&](const ZipRecord& record) {
-    std::copy(record.name.begin(), record.name.end(), data + end);
-    return end += static_cast<uint32_t>(record.name.size());
-  });
-}
+
+  // Sets result[key] to a typed array with `field` of every record.  The widest come first, so that all are aligned.
+  template <typename T, typename Field>
+  void Add(const char* key, napi_typedarray_type type, const Field& field) {
+    if (buffer_.IsEmpty()) return;
+    T* column = reinterpret_cast<T*>(data_ + used_);
+    const std::vector<ZipRecord>& records = directory_.records;
+    for (size_t i = 0; i < records.size(); i++) column[i] = static_cast<T>(field(records[i]));
+    SetArray(key, type, records.size(), sizeof(T));
+  }
+
+  // Sets result.nameBytes to all names, one behind the other: a string of JavaScript for each would take as long as all
+  // the rest.
+  void AddNames() {
+    if (buffer_.IsEmpty()) return;
+    const std::string& names = directory_.names;
+    std::copy(names.begin(), names.end(), data_ + used_);
+    SetArray("nameBytes", napi_uint8_array, names.size(), 1);
+  }
+
+  // Empty, with an exception pending, when there is no memory.
+  Napi::Value result() const { return buffer_.IsEmpty() ? Napi::Value() : Napi::Value(result_); }
+
+ private:
+  static constexpr size_t kRecordBytes = 3 * sizeof(double) + 2 * sizeof(uint32_t) + 2;
+
+  void SetArray(const char* key, napi_typedarray_type type, size_t length, size_t item_bytes) {
+    napi_value array;
+    if (napi_create_typedarray(result_.Env(), type, length, buffer_, used_, &array) != napi_ok) {
+      buffer_ = Napi::Value();
+      return;
+    }
+    result_.Set(key, Napi::Value(result_.Env(), array));
+    used_ += length * item_bytes;
+  }
+
+  const ZipDirectory& directory_;
+  uint8_t* data_ = nullptr;
+  size_t used_ = 0;
+  Napi::Value buffer_;
+  Napi::Object result_;
+};
 
 }  // namespace
 
@@ -74,18 +90,17 @@ Napi::Value ReadZipDirectory(const Napi::CallbackInfo& info) {
   const Result<ZipDirectory> directory = ParseZipDirectory(source, max_records);
   if (!directory.ok()) return Throw(env, directory.error());
 
-  const std::vector<ZipRecord>& records = directory.value().records;
-  Napi::Object result = Napi::Object::New(env);
-  const bool complete =
-      SetNames(result, records) &&
-      SetColumn<double>(result, "byteOffset", napi_float64_array, records, [](auto& r) { return r.byte_offset; }) &&
-      SetColumn<double>(result, "storedLength", napi_float64_array, records, [](auto& r) { return r.stored_length; }) &&
-      SetColumn<double>(result, "byteLength", napi_float64_array, records, [](auto& r) { return r.byte_length; }) &&
-      SetColumn<uint32_t>(result, "crc32", napi_uint32_array, records, [](auto& r) { return r.crc32; }) &&
-      // A method above 255 is as unreadable as 255.
-      SetColumn<uint8_t>(result, "method", napi_uint8_array, records, [](auto& r) { return std::min<int>(r.method, 255); }) &&
-      SetColumn<uint8_t>(result, "encrypted", napi_uint8_array, records, [](auto& r) { return r.encrypted; });
-  return complete ? static_cast<Napi::Value>(result) : env.Undefined();
+  Columns columns(env, directory.value());
+  columns.Add<double>("byteOffset", napi_float64_array, [](auto& r) { return r.byte_offset; });
+  columns.Add<double>("storedLength", napi_float64_array, [](auto& r) { return r.stored_length; });
+  columns.Add<double>("byteLength", napi_float64_array, [](auto& r) { return r.byte_length; });
+  columns.Add<uint32_t>("crc32", napi_uint32_array, [](auto& r) { return r.crc32; });
+  columns.Add<uint32_t>("nameEnds", napi_uint32_array, [](auto& r) { return r.name_end; });
+  // A method above 255 is as unreadable as 255.
+  columns.Add<uint8_t>("method", napi_uint8_array, [](auto& r) { return std::min<int>(r.method, 255); });
+  columns.Add<uint8_t>("encrypted", napi_uint8_array, [](auto& r) { return r.encrypted; });
+  columns.AddNames();
+  return columns.result();
 }
 
 }  // namespace torch_checkpoint

@@ -5,9 +5,10 @@
  * that it is the header the directory means (signature and name).  Local sizes are not compared: PyTorch writes zeros
  * there and the truth into a data descriptor.
  *
- * Memory: the directory is copied once and names point into it.  Local headers are read in batches in file order, with
- * gaps skipped, so a directory of a million records costs some thousand reads and a sparse file of terabytes stays
- * unread.  All indices below are proven against the copy by ByteCursor; all file offsets by RangeInside().
+ * Memory: the directory is read through a window, for bringing in fresh memory is most of what it would cost to hold it.
+ * Local headers are read in batches in file order, with gaps skipped, so a directory of a million records costs some
+ * thousand reads and a sparse file of terabytes stays unread.  All indices below are proven against what was read by
+ * ByteCursor; all file offsets by RangeInside().
  */
 #include "zip_directory.h"
 
@@ -15,7 +16,7 @@
 #include <cstring>
 #include <numeric>
 
-#include "os_file.h"
+#include "fresh_pages.h"
 #include "zip_end.h"
 #include "zip_format.h"
 
@@ -26,6 +27,8 @@ static constexpr uint64_t kMaxDirectoryBytes = uint64_t{1} << 31;
 // One read covers headers up to this far apart: reading 16 KiB more is cheaper than a second call.
 static constexpr uint64_t kBatchGapBytes = 16 << 10;
 static constexpr uint64_t kBatchBytes = 256 << 10;
+// Longer than any entry: 46 bytes and three parts of up to 65535.
+static constexpr uint64_t kWindowBytes = 256 << 10;
 
 using ULL = unsigned long long;
 
@@ -45,14 +48,11 @@ constexpr uint16_t kCodePage437[128] = {
     0x25A0, 0x00A0,
 };
 
-bool IsAscii(std::string_view text) {
-  uint8_t any = 0;
-  for (char c : text) any |= static_cast<uint8_t>(c);
-  return any < 0x80;
-}
-
 // Strict UTF-8: shortest forms, no surrogates, nothing above U+10FFFF.
 bool IsUtf8(std::string_view text) {
+  uint8_t any = 0;
+  for (char c : text) any |= static_cast<uint8_t>(c);
+  if (any < 0x80) return true;
   for (size_t i = 0; i < text.size();) {
     const uint8_t lead = static_cast<uint8_t>(text[i++]);
     if (lead < 0x80) continue;
@@ -121,97 +121,144 @@ Status ApplyZip64Extra(std::string_view extra, uint64_t* byte_length, uint64_t* 
       .At(entry_offset);
 }
 
-// Fills `directory` from the copied central directory.  Names still carry the encoding of the file.
-Status ParseEntries(const ZipEnd& end, ZipDirectory* directory) {
-  directory->records.reserve(end.record_count);
-  PopulateForWriting(directory->records.data(), end.record_count * sizeof(ZipRecord));
-  ByteCursor cursor(directory->directory_bytes.get(), static_cast<size_t>(end.directory_bytes));
-  for (uint64_t i = 0; i < end.record_count; i++) {
-    const uint64_t entry_offset = end.directory_offset + cursor.position();
-    // 0 - central file header signature, 0x02014B50 (APPNOTE 4.3.12)
-    const uint32_t signature = cursor.U32();
-    // 4 - version made by: the tool and host system; PyTorch writes 0
-    // 6 - version needed to extract: 0 or 20 from PyTorch, 45 from tools that use Zip64; what we cannot extract shows
-    //     in the method and not here
-    cursor.Skip(4);
-    // 8 - general purpose bit flags (4.4.4): bit 0 encrypted, bit 3 sizes in a data descriptor, bit 11 UTF-8 name
-    const uint16_t flags = cursor.U16();
-    // 10 - compression method: 0 stored, 8 deflated; others are refused when the record is read
-    const uint16_t method = cursor.U16();
-    // 12 - last modification time, 14 - date: always 0 from PyTorch
-    cursor.Skip(4);
-    // 16 - crc-32 of the inflated bytes; 0 when PyTorch was told not to compute it
-    const uint32_t crc32 = cursor.U32();
-    // 20 - compressed (stored) size, 24 - uncompressed (inflated) size; 0xFFFFFFFF: see the Zip64 extra field
-    uint64_t stored_length = cursor.U32();
-    uint64_t byte_length = cursor.U32();
-    // 28 - file name length, 30 - extra field length, 32 - file comment length: of the three parts after the fixed 46
-    //      bytes.  PyTorch's alignment padding ("FB") is in the local header only
-    const uint16_t name_length = cursor.U16();
-    const uint16_t extra_length = cursor.U16();
-    const uint16_t comment_length = cursor.U16();
-    // 34 - number of the disk with the local header; 0xFFFF: see the Zip64 extra field
-    uint32_t disk = cursor.U16();
-    // 36 - internal attributes (text or binary), 38 - external attributes (mode bits): of no meaning for a record
-    cursor.Skip(6);
-    // 42 - relative offset of the local header; 0xFFFFFFFF: see the Zip64 extra field
-    uint64_t header_offset = cursor.U32();
-    // 46 - file name, extra field, file comment
-    const std::string_view name = cursor.Bytes(name_length);
-    const std::string_view extra = cursor.Bytes(extra_length);
-    cursor.Skip(comment_length);
-    if (!cursor.ok()) {
-      return MakeError(ErrorCode::kZipCorrupt, "the central directory ends inside entry %llu of %llu", static_cast<ULL>(i),
-                       static_cast<ULL>(end.record_count))
-          .At(entry_offset);
-    }
-    if (signature != kZipCentralSignature) {
-      return MakeError(ErrorCode::kZipCorrupt, "found %08x where entry %llu of the central directory must be, expected %08x",
-                       signature, static_cast<ULL>(i), kZipCentralSignature)
-          .At(entry_offset);
-    }
-    Status status = ApplyZip64Extra(extra, &byte_length, &stored_length, &header_offset, &disk, entry_offset);
-    if (!status.ok()) return status;
-    if (disk != 0) {
-      return MakeError(ErrorCode::kUnsupported, "a record on disk %u of a split zip archive", disk).At(entry_offset);
-    }
-    if (name.find('\0') != std::string_view::npos) {
-      return MakeError(ErrorCode::kZipCorrupt, "the name of entry %llu contains a NUL byte", static_cast<ULL>(i))
-          .At(entry_offset);
-    }
-    // A stored record is a view of its bytes: both sizes must be the same.  An encrypted one carries 12 bytes more.
-    const bool encrypted = (flags & kZipFlagEncrypted) != 0;
-    if (method == kZipMethodStored && stored_length != byte_length && !encrypted) {
-      return MakeError(ErrorCode::kZipCorrupt, "entry \"%.*s\" is stored with %llu bytes but claims %llu",
-                       static_cast<int>(name.size()), name.data(), static_cast<ULL>(stored_length),
-                       static_cast<ULL>(byte_length))
-          .At(entry_offset);
-    }
-    directory->records.push_back(
-        {name, IsAscii(name), encrypted, method, crc32, header_offset, 0, stored_length, byte_length});
+// A name as it stands in the file, in UTF-8.  One that is not UTF-8 cannot become so by its flag; one that is has been
+// written by a tool that meant it.
+void AppendName(std::string_view raw, std::string* names) {
+  if (IsUtf8(raw)) {
+    names->append(raw);
+  } else {
+    names->append(DecodeCodePage437(raw));
   }
-  if (cursor.remaining() != 0) {
+}
+
+bool IsNameOf(std::string_view raw, std::string_view name) {
+  return raw == name || (!IsUtf8(raw) && DecodeCodePage437(raw) == name);
+}
+
+// Reads one entry, whose name it leaves in `*raw_name`; the cursor is not ok() when the entry goes on behind what it has.
+Status ParseEntry(ByteCursor* cursor, uint64_t entry_offset, uint64_t i, ZipRecord* record, std::string_view* raw_name) {
+  // 0 - central file header signature, 0x02014B50 (APPNOTE 4.3.12)
+  const uint32_t signature = cursor->U32();
+  // 4 - version made by: the tool and host system; PyTorch writes 0
+  // 6 - version needed to extract: 0 or 20 from PyTorch, 45 from tools that use Zip64; what we cannot extract shows
+  //     in the method and not here
+  cursor->Skip(4);
+  // 8 - general purpose bit flags (4.4.4): bit 0 encrypted, bit 3 sizes in a data descriptor, bit 11 UTF-8 name
+  const uint16_t flags = cursor->U16();
+  // 10 - compression method: 0 stored, 8 deflated; others are refused when the record is read
+  const uint16_t method = cursor->U16();
+  // 12 - last modification time, 14 - date: always 0 from PyTorch
+  cursor->Skip(4);
+  // 16 - crc-32 of the inflated bytes; 0 when PyTorch was told not to compute it
+  const uint32_t crc32 = cursor->U32();
+  // 20 - compressed (stored) size, 24 - uncompressed (inflated) size; 0xFFFFFFFF: see the Zip64 extra field
+  uint64_t stored_length = cursor->U32();
+  uint64_t byte_length = cursor->U32();
+  // 28 - file name length, 30 - extra field length, 32 - file comment length: of the three parts after the fixed 46
+  //      bytes.  PyTorch's alignment padding ("FB") is in the local header only
+  const uint16_t name_length = cursor->U16();
+  const uint16_t extra_length = cursor->U16();
+  const uint16_t comment_length = cursor->U16();
+  // 34 - number of the disk with the local header; 0xFFFF: see the Zip64 extra field
+  uint32_t disk = cursor->U16();
+  // 36 - internal attributes (text or binary), 38 - external attributes (mode bits): of no meaning for a record
+  cursor->Skip(6);
+  // 42 - relative offset of the local header; 0xFFFFFFFF: see the Zip64 extra field
+  uint64_t header_offset = cursor->U32();
+  // 46 - file name, extra field, file comment
+  const std::string_view name = cursor->Bytes(name_length);
+  const std::string_view extra = cursor->Bytes(extra_length);
+  cursor->Skip(comment_length);
+  if (!cursor->ok()) return Status();
+  if (signature != kZipCentralSignature) {
+    return MakeError(ErrorCode::kZipCorrupt, "found %08x where entry %llu of the central directory must be, expected %08x",
+                     signature, static_cast<ULL>(i), kZipCentralSignature)
+        .At(entry_offset);
+  }
+  Status status = ApplyZip64Extra(extra, &byte_length, &stored_length, &header_offset, &disk, entry_offset);
+  if (!status.ok()) return status;
+  if (disk != 0) {
+    return MakeError(ErrorCode::kUnsupported, "a record on disk %u of a split zip archive", disk).At(entry_offset);
+  }
+  if (name.find('\0') != std::string_view::npos) {
+    return MakeError(ErrorCode::kZipCorrupt, "the name of entry %llu contains a NUL byte", static_cast<ULL>(i))
+        .At(entry_offset);
+  }
+  // A stored record is a view of its bytes: both sizes must be the same.  An encrypted one carries 12 bytes more.
+  const bool encrypted = (flags & kZipFlagEncrypted) != 0;
+  if (method == kZipMethodStored && stored_length != byte_length && !encrypted) {
+    return MakeError(ErrorCode::kZipCorrupt, "entry \"%.*s\" is stored with %llu bytes but claims %llu",
+                     static_cast<int>(name.size()), name.data(), static_cast<ULL>(stored_length),
+                     static_cast<ULL>(byte_length))
+        .At(entry_offset);
+  }
+  *record = {header_offset, 0, stored_length, byte_length, crc32, 0, name_length, method, encrypted};
+  *raw_name = name;
+  return Status();
+}
+
+// Fills `directory` from the central directory.
+Status ParseEntries(const ByteSource& source, const ZipEnd& end, ZipDirectory* directory) {
+  directory->records.reserve(end.record_count);
+  PrepareFreshMemory(directory->records.data(), end.record_count * sizeof(ZipRecord));
+  // All of the directory but its fixed parts may be names.
+  directory->names.reserve(static_cast<size_t>(end.directory_bytes - end.record_count * kZipCentralBytes));
+  const uint64_t directory_end = end.directory_offset + end.directory_bytes;
+  std::vector<uint8_t> window;
+  uint64_t window_begin = end.directory_offset, entry_offset = end.directory_offset;
+  for (uint64_t i = 0; i < end.record_count; i++) {
+    ZipRecord record;
+    std::string_view name;
+    for (bool read_on = false;; read_on = true) {
+      if (read_on || window.empty()) {
+        window_begin = entry_offset;
+        window.resize(static_cast<size_t>(std::min(kWindowBytes, directory_end - entry_offset)));
+        Status status = source.ReadAt(window_begin, window.data(), window.size());
+        if (!status.ok()) return status;
+      }
+      const size_t at = static_cast<size_t>(entry_offset - window_begin);
+      ByteCursor cursor(window.data() + at, window.size() - at);
+      Status status = ParseEntry(&cursor, entry_offset, i, &record, &name);
+      if (!status.ok()) return status;
+      if (cursor.ok()) {
+        entry_offset += cursor.position();
+        break;
+      }
+      if (read_on || window_begin + window.size() == directory_end) {
+        return MakeError(ErrorCode::kZipCorrupt, "the central directory ends inside entry %llu of %llu",
+                         static_cast<ULL>(i), static_cast<ULL>(end.record_count))
+            .At(entry_offset);
+      }
+    }
+    AppendName(name, &directory->names);
+    if (directory->names.size() > UINT32_MAX) {
+      return MakeError(ErrorCode::kLimitExceeded, "the names of the records take more than 4 GiB").At(entry_offset);
+    }
+    record.name_end = static_cast<uint32_t>(directory->names.size());
+    directory->records.push_back(record);
+  }
+  if (entry_offset != directory_end) {
     // Bytes that no entry claims could be a second directory for a reader that counts differently.
-    return MakeError(ErrorCode::kZipCorrupt, "%zu bytes follow the last of %llu central directory entries",
-                     cursor.remaining(), static_cast<ULL>(end.record_count))
-        .At(end.directory_offset + cursor.position());
+    return MakeError(ErrorCode::kZipCorrupt, "%llu bytes follow the last of %llu central directory entries",
+                     static_cast<ULL>(directory_end - entry_offset), static_cast<ULL>(end.record_count))
+        .At(entry_offset);
   }
   return Status();
 }
 
-// Indices of the records by position in the file.
+// Indices of the records by position in the file; none where that is the order they have.
 std::vector<uint32_t> FileOrder(const std::vector<ZipRecord>& records) {
+  auto earlier = [](const ZipRecord& a, const ZipRecord& b) { return a.header_offset < b.header_offset; };
+  // Every known writer lists records in the order it wrote them.
+  if (std::is_sorted(records.begin(), records.end(), earlier)) return {};
   std::vector<uint32_t> order(records.size());
   std::iota(order.begin(), order.end(), 0);
-  auto before = [&](uint32_t a, uint32_t b) { return records[a].header_offset < records[b].header_offset; };
-  // Every known writer lists records in the order it wrote them.
-  if (!std::is_sorted(order.begin(), order.end(), before)) std::sort(order.begin(), order.end(), before);
+  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return earlier(records[a], records[b]); });
   return order;
 }
 
 // Checks one local header and sets the payload's place.  `bytes` holds the header and its name.
-Status CheckLocalHeader(const uint8_t* bytes, uint64_t limit, ZipRecord* record) {
-  const std::string_view name = record->name;
+Status CheckLocalHeader(const uint8_t* bytes, uint64_t limit, std::string_view name, ZipRecord* record) {
   // 0 - local file header signature, 0x04034B50 (4.3.7)
   if (LoadU32(bytes) != kZipLocalSignature) {
     return MakeError(ErrorCode::kZipCorrupt, "found %08x where the local header of \"%.*s\" must be, expected %08x",
@@ -224,7 +271,8 @@ Status CheckLocalHeader(const uint8_t* bytes, uint64_t limit, ZipRecord* record)
   ByteCursor lengths(bytes + kZipLocalNameLengthOffset, 4);
   const uint16_t name_length = lengths.U16();
   const uint16_t extra_length = lengths.U16();
-  if (name_length != name.size() || std::memcmp(bytes + kZipLocalBytes, name.data(), name.size()) != 0) {
+  if (name_length != record->raw_name_length ||
+      !IsNameOf({reinterpret_cast<const char*>(bytes) + kZipLocalBytes, name_length}, name)) {
     return MakeError(ErrorCode::kZipCorrupt, "the local header of \"%.*s\" carries another name",
                      static_cast<int>(name.size()), name.data())
         .At(record->header_offset);
@@ -243,31 +291,34 @@ Status CheckLocalHeader(const uint8_t* bytes, uint64_t limit, ZipRecord* record)
 //
 // Walking in file order makes overlap a comparison with the record before: each header must begin where the last payload
 // has ended.  Data descriptors and padding between records are skipped over without a look.
-Status LocatePayloads(const ByteSource& source, uint64_t limit, std::vector<ZipRecord>* records) {
-  const std::vector<uint32_t> order = FileOrder(*records);
+Status LocatePayloads(const ByteSource& source, uint64_t limit, ZipDirectory* directory) {
+  std::vector<ZipRecord>& records = directory->records;
+  const std::vector<uint32_t> order = FileOrder(records);
+  auto at = [&](size_t i) { return order.empty() ? i : order[i]; };
   std::vector<uint8_t> batch;
   uint64_t batch_begin = 0, batch_end = 0, previous_end = 0;
-  for (size_t i = 0; i < order.size(); i++) {
-    ZipRecord& record = (*records)[order[i]];
-    const uint64_t header_bytes = kZipLocalBytes + record.name.size();
+  for (size_t i = 0; i < records.size(); i++) {
+    ZipRecord& record = records[at(i)];
+    const std::string_view name = directory->NameOf(at(i));
+    const uint64_t header_bytes = kZipLocalBytes + record.raw_name_length;
     if (!RangeInside(record.header_offset, header_bytes, limit)) {
       return MakeError(ErrorCode::kZipCorrupt, "the local header of \"%.*s\" is at byte %llu, expected below %llu",
-                       static_cast<int>(record.name.size()), record.name.data(), static_cast<ULL>(record.header_offset),
+                       static_cast<int>(name.size()), name.data(), static_cast<ULL>(record.header_offset),
                        static_cast<ULL>(limit))
           .At(record.header_offset);
     }
     if (record.header_offset < previous_end) {
       return MakeError(ErrorCode::kZipCorrupt, "record \"%.*s\" begins at byte %llu, inside the one before it",
-                       static_cast<int>(record.name.size()), record.name.data(), static_cast<ULL>(record.header_offset))
+                       static_cast<int>(name.size()), name.data(), static_cast<ULL>(record.header_offset))
           .At(record.header_offset);
     }
     if (record.header_offset < batch_begin || record.header_offset + header_bytes > batch_end) {
       // Extend the read over the headers that follow closely.  Their offsets are unproven but bounded by `limit`.
       batch_begin = record.header_offset;
       batch_end = batch_begin + header_bytes;
-      for (size_t next = i + 1; next < order.size(); next++) {
-        const ZipRecord& following = (*records)[order[next]];
-        const uint64_t following_bytes = kZipLocalBytes + following.name.size();
+      for (size_t next = i + 1; next < records.size(); next++) {
+        const ZipRecord& following = records[at(next)];
+        const uint64_t following_bytes = kZipLocalBytes + following.raw_name_length;
         if (!RangeInside(following.header_offset, following_bytes, limit)) break;
         const uint64_t following_end = following.header_offset + following_bytes;
         if (following.header_offset > batch_end + kBatchGapBytes || following_end > batch_begin + kBatchBytes) break;
@@ -277,44 +328,72 @@ Status LocatePayloads(const ByteSource& source, uint64_t limit, std::vector<ZipR
       Status status = source.ReadAt(batch_begin, batch.data(), batch.size());
       if (!status.ok()) return status;
     }
-    Status status = CheckLocalHeader(batch.data() + (record.header_offset - batch_begin), limit, &record);
+    Status status = CheckLocalHeader(batch.data() + (record.header_offset - batch_begin), limit, name, &record);
     if (!status.ok()) return status;
     previous_end = record.byte_offset + record.stored_length;
   }
   return Status();
 }
 
-// Makes every name UTF-8 (unless it is already) and refuses two equal ones: readers disagree on which of two counts, so
-// that a scanner could be shown one and a loader the other.
-Status DecodeAndCompareNames(ZipDirectory* directory) {
-  std::vector<std::pair<uint64_t, uint32_t>> hashed;
-  hashed.reserve(directory->records.size());
-  PopulateForWriting(hashed.data(), directory->records.size() * sizeof(hashed[0]));
-  for (size_t i = 0; i < directory->records.size(); i++) {
-    ZipRecord& record = directory->records[i];
-    // A name that is not UTF-8 cannot become so by its flag; one that is has been written by a tool that meant it.
-    if (!record.name_is_ascii && !IsUtf8(record.name)) {
-      record.name = directory->decoded_names.emplace_back(DecodeCodePage437(record.name));
+// `folder/` of a name `folder/<decimal>`, which nothing but that number makes; empty for other names.
+std::string_view FolderOfNumber(std::string_view name, uint64_t* number) {
+  const size_t slash = name.rfind('/');
+  const std::string_view digits = slash == std::string_view::npos ? std::string_view() : name.substr(slash + 1);
+  if (digits.empty() || digits.size() > 18 || (digits[0] == '0' && digits.size() > 1)) return {};
+  *number = 0;
+  for (char c : digits) {
+    if (c < '0' || c > '9') return {};
+    *number = *number * 10 + static_cast<uint64_t>(c - '0');
+  }
+  return name.substr(0, slash + 1);
+}
+
+// Indices of the records whose names have to be compared with one another: in the first folder of numbers those that
+// ascend, as PyTorch writes its storages, are apart by that.  All records when a number there does not ascend.
+std::vector<uint32_t> NamesToCompare(const ZipDirectory& directory) {
+  std::vector<uint32_t> others;
+  std::string_view ascending;
+  uint64_t last = 0, number;
+  for (size_t i = 0; i < directory.records.size(); i++) {
+    const std::string_view folder = FolderOfNumber(directory.NameOf(i), &number);
+    if (folder.empty() || (!ascending.empty() && folder != ascending)) {
+      others.push_back(static_cast<uint32_t>(i));
+      continue;
     }
-    hashed.emplace_back(std::hash<std::string_view>()(record.name), static_cast<uint32_t>(i));
+    if (!ascending.empty() && number <= last) {
+      others.resize(directory.records.size());
+      std::iota(others.begin(), others.end(), 0);
+      return others;
+    }
+    ascending = folder;
+    last = number;
+  }
+  return others;
+}
+
+// Refuses two equal names: readers disagree on which of two counts, so that a scanner could be shown one and a loader the
+// other.
+Status CompareNames(const ZipDirectory& directory) {
+  std::vector<std::pair<uint64_t, uint32_t>> hashed;
+  for (uint32_t i : NamesToCompare(directory)) {
+    hashed.emplace_back(std::hash<std::string_view>()(directory.NameOf(i)), i);
   }
   // Sorted by hash and then by name: no choice of names makes this slower than n log n.
   std::sort(hashed.begin(), hashed.end(), [&](const auto& a, const auto& b) {
-    return a.first != b.first ? a.first < b.first
-                              : directory->records[a.second].name < directory->records[b.second].name;
+    return a.first != b.first ? a.first < b.first : directory.NameOf(a.second) < directory.NameOf(b.second);
   });
   for (size_t i = 1; i < hashed.size(); i++) {
     if (hashed[i].first != hashed[i - 1].first) continue;
-    const ZipRecord& record = directory->records[std::max(hashed[i].second, hashed[i - 1].second)];
-    if (directory->records[hashed[i].second].name != directory->records[hashed[i - 1].second].name) continue;
-    return MakeError(ErrorCode::kZipCorrupt, "two records have the name \"%.*s\"", static_cast<int>(record.name.size()),
-                     record.name.data())
-        .At(record.header_offset);
+    const std::string_view name = directory.NameOf(hashed[i].second);
+    if (name != directory.NameOf(hashed[i - 1].second)) continue;
+    return MakeError(ErrorCode::kZipCorrupt, "two records have the name \"%.*s\"", static_cast<int>(name.size()),
+                     name.data())
+        .At(directory.records[std::max(hashed[i].second, hashed[i - 1].second)].header_offset);
   }
   return Status();
 }
 
-// The stages in order: bound, copy, parse, prove against the local headers, compare names.  Nothing of the directory is
+// The stages in order: bound, parse, prove against the local headers, compare names.  Nothing of the directory is
 // returned before all of them have passed.
 Result<ZipDirectory> ParseFromEnd(const ByteSource& source, const ZipEnd& end, uint64_t max_records) {
   if (end.record_count > max_records) {
@@ -326,13 +405,9 @@ Result<ZipDirectory> ParseFromEnd(const ByteSource& source, const ZipEnd& end, u
                      static_cast<ULL>(end.directory_bytes), static_cast<ULL>(kMaxDirectoryBytes));
   }
   ZipDirectory directory;
-  const size_t directory_bytes = static_cast<size_t>(end.directory_bytes);
-  directory.directory_bytes.reset(new uint8_t[directory_bytes]);  // not cleared: all of it is read
-  PopulateForWriting(directory.directory_bytes.get(), directory_bytes);
-  Status status = source.ReadAt(end.directory_offset, directory.directory_bytes.get(), directory_bytes);
-  if (status.ok()) status = ParseEntries(end, &directory);
-  if (status.ok()) status = LocatePayloads(source, end.directory_offset, &directory.records);
-  if (status.ok()) status = DecodeAndCompareNames(&directory);
+  Status status = ParseEntries(source, end, &directory);
+  if (status.ok()) status = LocatePayloads(source, end.directory_offset, &directory);
+  if (status.ok()) status = CompareNames(directory);
   if (!status.ok()) return std::move(status.error());
   return directory;
 }

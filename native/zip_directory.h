@@ -9,8 +9,6 @@
 #define TORCH_CHECKPOINT_ZIP_DIRECTORY_H_
 
 #include <cstdint>
-#include <deque>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,29 +18,33 @@
 
 namespace torch_checkpoint {
 
+// Packed: a checkpoint may have a million of them.
 struct ZipRecord {
-  // UTF-8; points into the ZipDirectory that holds the record.
-  std::string_view name;
-  // True when every byte of the name is below 0x80.
-  bool name_is_ascii;
-  bool encrypted;
-  uint16_t method;
-  // Of the inflated bytes, as recorded; 0 when not recorded.
-  uint32_t crc32;
   uint64_t header_offset;
   // Where the payload begins, its bytes in the file, and its bytes once inflated.
   uint64_t byte_offset;
   uint64_t stored_length;
   uint64_t byte_length;
+  // Of the inflated bytes, as recorded; 0 when not recorded.
+  uint32_t crc32;
+  // Where its name ends in ZipDirectory::names.
+  uint32_t name_end;
+  // Bytes of the name as it stands in the file.
+  uint16_t raw_name_length;
+  uint16_t method;
+  bool encrypted;
 };
 
 struct ZipDirectory {
   // In the order of the central directory.
   std::vector<ZipRecord> records;
+  // Their names in UTF-8, one behind the other in the same order.
+  std::string names;
 
-  // Owners of the names: the directory as read, and names that had to be decoded.
-  std::unique_ptr<uint8_t[]> directory_bytes;
-  std::deque<std::string> decoded_names;
+  std::string_view NameOf(size_t index) const {
+    const size_t begin = index == 0 ? 0 : records[index - 1].name_end;
+    return std::string_view(names).substr(begin, records[index].name_end - begin);
+  }
 };
 
 // Reads a directory of at most `max_records` records.

@@ -33,14 +33,17 @@ export class RecordNames {
     return true;
   }
 
-  /** The records below `folder` (`archive/data/`) by the rest of their names. */
-  folder(folder: string): RecordFolder {
+  /** The records below `folder` (`archive/data/`) by the rest of their names; `others` is told of all the others. */
+  folder(folder: string, others?: (index: number) => void): RecordFolder {
     const prefix = Buffer.from(folder);
     // Numbers are dense in what PyTorch writes; a wild one must not cost an array of its size.
     const byNumber = new Int32Array(this.length + 1).fill(-1);
     const byName = new Map<string, number>();
     for (let i = 0; i < this.length; i++) {
-      if (!this.startsWith(i, prefix)) continue;
+      if (!this.startsWith(i, prefix)) {
+        others?.(i);
+        continue;
+      }
       const start = this.#start(i) + prefix.length;
       const number = decimal(this.#bytes, start, this.#ends[i] as number);
       if (number >= 0 && number < byNumber.length) byNumber[number] = i;

@@ -37,9 +37,9 @@ export class ZipArchive {
     this.#names = new RecordNames(this.directory);
     const first = this.#names.length > 0 ? this.#names.at(0) : '';
     this.archiveName = /^[^/]+(?=\/)/.exec(first)?.[0] ?? '';
-    const data = Buffer.from(`${this.archiveName}/data/`);
-    for (let i = 0; i < this.#names.length; i++)
-      if (!this.#names.startsWith(i, data)) this.#indexes.set(this.#names.at(i), i);
+    // One walk over all names: an archive without a folder has no such records, and no data either.
+    const data = this.#names.folder(`${this.archiveName}/data/`, (i) => this.#indexes.set(this.#names.at(i), i));
+    this.#folders.set('data/', data);
   }
 
   /** Full names, in the order of the directory; made at each call. */
@@ -53,10 +53,9 @@ export class ZipArchive {
     if (names.length === 0) throw this.#corrupt('archive does not contain any files');
     if (this.archiveName === '') throw this.#corrupt(`file in archive is not in a subdirectory: ${names.at(0)}`);
     const folder = `${this.archiveName}/`;
-    const prefix = Buffer.from(folder);
-    for (let i = 0; i < names.length; i++) {
-      if (!names.startsWith(i, prefix))
-        throw this.#corrupt(`file in archive is not in a subdirectory ${folder}: ${names.at(i).slice(0, 500)}`);
+    for (const name of this.#indexes.keys()) {
+      if (!name.startsWith(folder))
+        throw this.#corrupt(`file in archive is not in a subdirectory ${folder}: ${name.slice(0, 500)}`);
     }
   }
 

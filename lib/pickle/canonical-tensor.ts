@@ -19,6 +19,8 @@ export class NotCanonical extends Error {}
 
 /** Places for shapes and strides that were met; a hash that is taken is taken over. */
 const DIMS_PLACES = 1024;
+/** Tensors of more dimensions are left to the machine. */
+const MAX_RANK = 16;
 
 /** What one run says. One object is used for all tensors of a pickle. */
 export class CanonicalTensor {
@@ -47,8 +49,10 @@ export class CanonicalTensor {
 
   #pos = 0;
   #failed = false;
-  readonly #dimsRead: number[] = [];
-  readonly #dimsKnown = new Array<readonly number[] | undefined>(DIMS_PLACES).fill(undefined);
+  /** The first `#rank` of these are the tuple that is being read: one array for all, of which none is made again. */
+  readonly #dims = new Array<number>(MAX_RANK).fill(0);
+  #rank = 0;
+  readonly #dimsKnown: (readonly number[] | undefined)[] = [];
 
   /** Reads the run whose first MARK stands before `pos`. False when it is anything else; nothing is then to be used. */
   read(bytes: Buffer, pos: number): boolean {
@@ -73,8 +77,8 @@ export class CanonicalTensor {
     this.#put(bytes);
     this.#expect(bytes, Op.BINPERSID);
     this.storageOffset = this.#integer(bytes);
-    this.shape = this.#dims(bytes);
-    this.stride = this.#dims(bytes);
+    this.shape = this.#readDims(bytes);
+    this.stride = this.#readDims(bytes);
     const flag = bytes[this.#pos++];
     this.requiresGrad = flag === Op.NEWTRUE;
     if (flag !== Op.NEWTRUE && flag !== Op.NEWFALSE) return false;
@@ -145,38 +149,48 @@ export class CanonicalTensor {
     return 0;
   }
 
-  #dims(bytes: Buffer): readonly number[] {
-    const dims = this.#dimsRead;
-    dims.length = 0;
+  #readDims(bytes: Buffer): readonly number[] {
+    this.#rank = 0;
     const first = bytes[this.#pos];
     if (first === Op.EMPTY_TUPLE) this.#pos++;
     else if (first === Op.MARK) {
       this.#pos++;
-      while (!this.#failed && bytes[this.#pos] !== Op.TUPLE) dims.push(this.#integer(bytes));
+      while (!this.#failed && bytes[this.#pos] !== Op.TUPLE) this.#dim(bytes);
       this.#pos++;
       this.#put(bytes);
     } else {
-      dims.push(this.#integer(bytes));
+      this.#dim(bytes);
       if (!this.#closes(bytes, Op.TUPLE1)) {
-        dims.push(this.#integer(bytes));
+        this.#dim(bytes);
         if (!this.#closes(bytes, Op.TUPLE2)) {
-          dims.push(this.#integer(bytes));
+          this.#dim(bytes);
           if (!this.#closes(bytes, Op.TUPLE3)) this.#failed = true;
         }
       }
     }
-    return this.#shared(dims);
+    return this.#shared();
   }
 
-  #shared(dims: readonly number[]): readonly number[] {
-    let hash = dims.length;
-    for (let i = 0; i < dims.length; i++) hash = (Math.imul(hash, 31) + (dims[i] as number)) | 0;
+  #dim(bytes: Buffer): void {
+    if (this.#rank === MAX_RANK) this.#failed = true;
+    else this.#dims[this.#rank++] = this.#integer(bytes);
+  }
+
+  #shared(): readonly number[] {
+    let hash = this.#rank;
+    for (let i = 0; i < this.#rank; i++) hash = (Math.imul(hash, 31) + (this.#dims[i] as number)) | 0;
     const place = (hash ^ (hash >>> 10)) & (DIMS_PLACES - 1);
     const known = this.#dimsKnown[place];
-    if (known !== undefined && sameDims(known, dims)) return known;
-    const made = Object.freeze(dims.slice());
+    if (known !== undefined && this.#isRead(known)) return known;
+    const made = Object.freeze(this.#dims.slice(0, this.#rank));
     this.#dimsKnown[place] = made;
     return made;
+  }
+
+  #isRead(known: readonly number[]): boolean {
+    if (known.length !== this.#rank) return false;
+    for (let d = 0; d < known.length; d++) if (known[d] !== this.#dims[d]) return false;
+    return true;
   }
 
   #closes(bytes: Buffer, op: Op): boolean {
@@ -185,12 +199,6 @@ export class CanonicalTensor {
     this.#put(bytes);
     return true;
   }
-}
-
-function sameDims(a: readonly number[], b: readonly number[]): boolean {
-  if (a.length !== b.length) return false;
-  for (let d = 0; d < a.length; d++) if (a[d] !== b[d]) return false;
-  return true;
 }
 
 /** What stands between two tensors of a dict: `q X<key> q h<rebuild> (`. */

@@ -22,7 +22,7 @@ const SKIPPED = 2;
 /** Of the first and the second entry, where they are strings: where the text stands, and the number of the string object. */
 const TEXTS = 3;
 /** Runs stand in blocks of this many: a list that doubles would copy megabytes. */
-const BLOCK_RUNS = 4096;
+const BLOCK_RUNS = 512;
 
 export class Memo {
   /** What `find` found, and its origin (see machine.ts). */

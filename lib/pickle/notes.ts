@@ -111,6 +111,11 @@ export function keyIdentity(container: object, key: string): StringIdentity | un
   return note instanceof StringIdentity ? note : undefined;
 }
 
+/** Whether any key of the container has a note. */
+export function hasKeyNotes(container: object): boolean {
+  return (notes.get(container)?.keys.size ?? 0) > 0;
+}
+
 /** True when the integral key was loaded from a Python float. */
 export function isFloatKey(container: object, key: number): boolean {
   return floatKey(container, key) !== undefined;

@@ -65,7 +65,7 @@ export class LocalFile implements ByteSource {
   read(byteOffset: number, byteLength: number): Uint8Array {
     if (this.#closed) throw closedError(this.name);
     checkRange(this, byteOffset, byteLength);
-    const bytes = new Uint8Array(byteLength);
+    const bytes = freshBytes(byteLength);
     this.readInto(byteOffset, bytes);
     return bytes;
   }

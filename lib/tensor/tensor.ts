@@ -35,10 +35,10 @@ export class Tensor implements Source {
   declare readonly shape: readonly number[];
   /** Steps from one element to the next along each dimension, in elements. */
   declare readonly stride: readonly number[];
+  // What follows few tensors of a checkpoint have: it stands on the prototype until it is set, for there are many tensors.
   /** The first element, counted in elements from the start of the storage. */
   declare readonly storageOffset: number;
   declare requiresGrad: boolean;
-  // What follows hardly any tensor has: it stands on the prototype until it is set. Checkpoints have many tensors.
   /** PyTorch's lazy conjugation and negation: the stored elements stand for their conjugates or negatives. */
   declare conj: boolean;
   declare neg: boolean;
@@ -68,8 +68,8 @@ export class Tensor implements Source {
     this.dtype = dtype;
     this.shape = shape;
     this.stride = stride;
-    this.storageOffset = storageOffset;
-    this.requiresGrad = requiresGrad;
+    if (storageOffset !== 0) this.storageOffset = storageOffset;
+    if (requiresGrad) this.requiresGrad = true;
   }
 
   /** Shared by every view of the same memory, and by tied weights. */
@@ -389,6 +389,8 @@ export class Tensor implements Source {
 }
 
 Object.assign(Tensor.prototype, {
+  storageOffset: 0,
+  requiresGrad: false,
   conj: false,
   neg: false,
   attributes: undefined,

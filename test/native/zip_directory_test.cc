@@ -39,7 +39,7 @@ TEST(ReadsRecordsWithAndWithoutZip64) {
     const Result<ZipDirectory> result = Parse(bytes);
     CHECK(result.ok());
     const std::vector<ZipRecord>& records = result.value().records;
-    CHECK(records.size() == 4 && records[0].name == "a/data.pkl" && records[3].name == "a/dir/");
+    CHECK(records.size() == 4 && result.value().NameOf(0) == "a/data.pkl" && result.value().NameOf(3) == "a/dir/");
     CHECK(records[1].byte_offset % 64 == 0 && records[1].byte_length == 100 && records[1].crc32 == 7);
     CHECK(bytes[records[1].byte_offset] == 'x' && bytes[records[1].byte_offset - 1] == 'Z');
   }
@@ -74,6 +74,33 @@ TEST(RefusesContradictions) {
   CHECK(!Parse(limit, 3).ok() && Parse(limit, 3).error().code == ErrorCode::kLimitExceeded);
 }
 
+TEST(EqualNamesAreFoundWhereverTheyStand) {
+  auto records = [](std::initializer_list<const char*> names) {
+    std::vector<ZipEntry> entries;
+    for (const char* name : names) entries.push_back({name, "x"});
+    return Build(entries);
+  };
+  CHECK(Parse(records({"a/p", "a/data/0", "a/data/1", "a/data/10", "a/data/11", "a/x/0", "a/x/1"})).ok());
+  CHECK(Parse(records({"a/data/0", "a/data/1", "a/data/01", "a/data/1x", "a/data/"})).ok());
+  CHECK(Parse(records({"a/data/2", "a/data/1", "a/data/0", "a/p"})).ok());
+  for (const auto& twice : {records({"a/data/0", "a/data/1", "a/data/2", "a/data/1"}), records({"a/data/7", "a/data/7"}),
+                            records({"a/data/0", "a/x/0", "a/data/1", "a/x/0"}), records({"a/p", "a/data/0", "a/p"}),
+                            records({"a/data/3", "a/data/1", "a/q", "a/data/3"})}) {
+    CHECK(FailsWith(twice, ErrorCode::kZipCorrupt, "two records have the name"));
+  }
+}
+
+TEST(DirectoriesLargerThanTheWindow) {
+  std::vector<ZipEntry> entries;
+  for (int i = 0; i < 40; i++) entries.push_back({"a/" + std::string(20000 + i, 'n'), std::string(1, static_cast<char>(i))});
+  const std::vector<uint8_t> bytes = Build(entries);
+  const Result<ZipDirectory> result = Parse(bytes);
+  CHECK(result.ok() && result.value().records.size() == entries.size());
+  for (size_t i = 0; i < entries.size(); i++) {
+    CHECK(result.value().NameOf(i) == entries[i].name && bytes[result.value().records[i].byte_offset] == i);
+  }
+}
+
 TEST(RefusesSplitArchives) {
   ZipBuilder zip;
   zip.Build(Sample(), false);
@@ -90,7 +117,7 @@ TEST(DecodesNames) {
   const Result<ZipDirectory> result = Parse(Build({{"caf\xC3\xA9", "x"}, {"caf\x82", "y", 8}, {"\xED\xA0\x80", "z"}}));
   CHECK(result.ok() == false);  // the first two are the same name once decoded
   const Result<ZipDirectory> apart = Parse(Build({{"caf\xC3\xA9", "x"}, {"c\x82", "y", 8}}));
-  CHECK(apart.ok() && apart.value().records[0].name == "caf\xC3\xA9" && apart.value().records[1].name == "c\xC3\xA9");
+  CHECK(apart.ok() && apart.value().NameOf(0) == "caf\xC3\xA9" && apart.value().NameOf(1) == "c\xC3\xA9");
 }
 
 TEST(ListsAreProvenWhateverTheirOrder) {
@@ -100,7 +127,7 @@ TEST(ListsAreProvenWhateverTheirOrder) {
   uint8_t* first = zip.bytes.data() + zip.directory_offset;
   for (size_t i = 0; i < 47; i++) std::swap(first[i], first[47 + i]);
   const Result<ZipDirectory> result = Parse(zip.bytes);
-  CHECK(result.ok() && result.value().records[0].name == "b");
+  CHECK(result.ok() && result.value().NameOf(0) == "b");
 }
 
 TEST(TellsHowMuchOfACutFileIsMissing) {
