@@ -122,6 +122,8 @@ export interface NativeBinding {
     externalBuffers: boolean;
     overlay: boolean;
     maxArrayBytes: number;
+    /** The length of windows that costs this host least; see js_views.cc. */
+    windowBytes: number;
     simd: string[];
     pageBytes: number;
   };

@@ -30,7 +30,7 @@ const PARTS = [
   ['print', /^tensor\/print[\w-]*\./],
   ['save', /^(save|compact|sink\/.*|container\/.*-writer|pickle\/(pickler.*|.*-writer))\./],
   ['formats', /^container\/(bare-pickle|legacy|model-json|pickle-stream|safetensors.*|signatures|tar.*)\./],
-  ['remote', /^source\/(http-file|remote.*|s3|spool|windows)\./],
+  ['remote', /^source\/(http-file|remote.*|s3|spool)\./],
   ['inspect', /^inspect\/(find|inspect|leaves|manifest|numbers|show|statistics|storage-.*|summary)\./],
   ['examine', /^inspect\//],
   ['convert/convert', /^convert\/(?!worker\.)/],

@@ -40,6 +40,7 @@ Napi::Value Capabilities(const Napi::CallbackInfo& info) {
   result.Set("externalBuffers", ExternalBuffersAllowed(env));
   result.Set("overlay", OverlayWorks(env));
   result.Set("maxArrayBytes", StateOf(env).max_array_bytes);
+  result.Set("windowBytes", WindowBytes(env));
   result.Set("simd", simd);
   result.Set("pageBytes", static_cast<double>(PageBytes()));
   return result;

@@ -288,11 +288,13 @@ AddonState::AddonState(Napi::Env env) {
   if (shared.IsFunction()) shared_array_buffer = Napi::Persistent(shared.As<Napi::Function>());
 
   double node_major = 0;
+  bool is_deno = false;
   const Napi::Value process = global.Get("process");
   if (process.IsObject()) {
     const Napi::Value versions = process.As<Napi::Object>().Get("versions");
     if (versions.IsObject()) {
       is_bun = versions.As<Napi::Object>().Has("bun");
+      is_deno = versions.As<Napi::Object>().Has("deno");
       const Napi::Value node = versions.As<Napi::Object>().Get("node");
       if (node.IsString()) node_major = std::atof(node.As<Napi::String>().Utf8Value().c_str());
     }
@@ -304,6 +306,7 @@ AddonState::AddonState(Napi::Env env) {
     }
   }
   // Node.js before 22 makes a Buffer inside napi_create_external_arraybuffer(), which ends at 4 GiB; so does Bun.
+  counts_external_below_zero = !is_bun && !is_deno && node_major >= 20 && node_major < 24;
   max_array_bytes = is_bun || node_major < 22 ? 4294967296.0 : kMaxSafeInteger;
 }
 

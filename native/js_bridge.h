@@ -164,6 +164,8 @@ struct AddonState {
   Napi::FunctionReference shared_array_buffer;  // empty where the host hides it
   Napi::FunctionReference uint8_array;
   bool is_bun = false;
+  // Whether napi_adjust_external_memory() may take back what the host counted by itself: V8 of Node.js 24 ends the process.
+  bool counts_external_below_zero = false;
   // The longest external ArrayBuffer and Uint8Array: 4 GiB on Node.js before 22 and on Bun.
   double max_array_bytes = 0;
   // TORCH_CHECKPOINT_NO_EXTERNAL_BUFFERS=1: behave as in Electron, for tests.

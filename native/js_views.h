@@ -44,6 +44,10 @@ class FileHandle {
   void Unpin();
 
  private:
+  struct ExternalView {
+    napi_ref buffer;  // weak
+    uint64_t byte_length;
+  };
   struct Overlay {
     uint64_t byte_offset;
     uint64_t byte_length;
@@ -52,6 +56,8 @@ class FileHandle {
 
   Napi::Value ExternalWindow(uint64_t byte_offset, uint64_t byte_length);
   Napi::Value OverlayWindow(uint64_t byte_offset, uint64_t byte_length);
+  void CountExternal(int64_t change);
+  void Forget(const ExternalView& window);
   void ForgetDeadWindows();
   void ReleaseOverlays();
 
@@ -60,13 +66,15 @@ class FileHandle {
   // Kept past Close() while pinned: its overlays are being read.
   std::shared_ptr<MappedFile> closing_;
   int pins_ = 0;
-  std::vector<napi_ref> windows_;  // weak
+  std::vector<ExternalView> windows_;
   size_t windows_at_last_sweep_ = 0;
   std::vector<Overlay> overlays_;
 };
 
 // Whether this host lets an ArrayBuffer lie on outside memory.
 bool ExternalBuffersAllowed(Napi::Env env);
+// How long the windows of a file should be at most.
+double WindowBytes(Napi::Env env);
 // Whether the overlay works here: tried once in each environment on a file of two pages.
 bool OverlayWorks(Napi::Env env);
 

@@ -15,9 +15,6 @@ import { holds, type PlannedWindow, planWindows } from './windows';
 
 export type IoMode = 'auto' | 'mmap' | 'read';
 
-/** More would help nobody: windows of 4 GiB already cost next to nothing, and Node 20 and Bun allow no longer ones. */
-const MAX_WINDOW_BYTES = 2 ** 32;
-
 /** Asked once: the answer is found by a self-test when the addon loads. */
 let known: ReturnType<NativeBinding['capabilities']> | undefined;
 function host(): ReturnType<NativeBinding['capabilities']> {
@@ -96,8 +93,8 @@ export class LocalFile implements ByteSource {
     const ranges = [range, ...this.#pending, ...this.#announced.flatMap((announced) => [...announced()])];
     this.#pending = [];
     this.#announced = [];
-    const { maxArrayBytes, pageBytes } = host();
-    for (const plan of planWindows(ranges, Math.min(MAX_WINDOW_BYTES, maxArrayBytes), pageBytes))
+    const { windowBytes, pageBytes } = host();
+    for (const plan of planWindows(ranges, windowBytes, pageBytes))
       this.#windows.push(new FileWindow(this, plan));
     return this.#windows.find((window) => holds(window, range)) as FileWindow;
   }
