@@ -1,41 +1,22 @@
 // Promise: a folder is converted file by file; failures stay alone, a run that was killed is taken up, indices tell the truth.
 import { spawn } from 'node:child_process';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { type BatchReport, convertDirectory } from '../lib/convert/directory';
 import { open } from '../lib/load';
-import { OrderedDict } from '../lib/pickle/values';
 import { save } from '../lib/save';
 import { Tensor } from '../lib/tensor/tensor';
 import { packageMain } from './child';
 import { fixturePath } from './fixture-suite';
+import { makeFolders, quick, state, statuses } from './model-folders';
 
-let folder = '';
-const input = (name = ''): string => join(folder, 'in', name);
-const output = (name = ''): string => join(folder, 'out', name);
+const { around, input, output } = makeFolders();
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'torch-checkpoint-directory-'));
   mkdirSync(input('deep/er'), { recursive: true });
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-const state = (prefix: string, count: number): OrderedDict<Tensor> =>
-  new OrderedDict(Array.from({ length: count }, (_, i) => [`${prefix}.${i}`, Tensor.full([10, i + 1], i)]));
-const put = (name: string, value: unknown): Promise<unknown> => save(value, input(name), { fsync: false });
-const statuses = (report: BatchReport): Record<string, string> =>
-  Object.fromEntries(report.files.map(({ input: name, status }) => [name, status]));
+const put = (name: string, value: unknown): Promise<unknown> => save(value, input(name), quick);
 
 async function putModel(): Promise<void> {
   const shards = {
@@ -53,8 +34,6 @@ async function putModel(): Promise<void> {
   );
   writeFileSync(input('config.json'), '{}');
 }
-
-const quick = { fsync: false } as const;
 
 describe('a folder', () => {
   test('names, nesting, failures, files without tensors and files beside them', async () => {
@@ -101,8 +80,8 @@ describe('a folder', () => {
       },
     });
     // Shards of safetensors give the very same index again.
-    await convertDirectory(output(), join(folder, 'again'), quick);
-    expect(readFileSync(join(folder, 'again', 'model.safetensors.index.json'), 'utf8')).toBe(index);
+    await convertDirectory(output(), around('again'), quick);
+    expect(readFileSync(around('again/model.safetensors.index.json'), 'utf8')).toBe(index);
   });
 
   test('a dry run writes nothing and forecasts the bytes exactly', async () => {
@@ -190,10 +169,10 @@ describe('a folder', () => {
     expect(
       (JSON.parse(readFileSync(output('model.safetensors.index.json'), 'utf8')) as { metadata: object }).metadata,
     ).toEqual({ note: 'é', total_size: 360 });
-    const npz = await convertDirectory(input(), join(folder, 'npz'), { ...quick, to: 'npz', files: ['**/*.pt'] });
+    const npz = await convertDirectory(input(), around('npz'), { ...quick, to: 'npz', files: ['**/*.pt'] });
     expect(npz.files.map(({ output: name }) => name)).toEqual(['deep/x.npz']);
     await expect(convertDirectory(input(), output(), { dtype: 'int8' })).rejects.toThrow(TypeError);
-    await expect(convertDirectory(join(folder, 'none'), output())).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    await expect(convertDirectory(around('none'), output())).rejects.toMatchObject({ code: 'NOT_FOUND' });
   });
 });
 

@@ -1,8 +1,6 @@
 // Promise: in a folder the index says what is one model; nothing of it is lost, mixed up or taken twice, and no bad file stops the rest.
 import {
   existsSync,
-  mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -12,31 +10,17 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { convert } from '../lib/convert/convert';
-import { type BatchProgress, type BatchReport, convertDirectory } from '../lib/convert/directory';
+import { type BatchProgress, convertDirectory } from '../lib/convert/directory';
 import { DType } from '../lib/dtype';
 import { open } from '../lib/load';
-import { OrderedDict } from '../lib/pickle/values';
 import { save } from '../lib/save';
 import { Tensor } from '../lib/tensor/tensor';
+import { makeFolders, quick, state, statuses } from './model-folders';
 
-let folder = '';
-const input = (name = ''): string => join(folder, 'in', name);
-const output = (name = ''): string => join(folder, 'out', name);
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'torch-checkpoint-shards-'));
-  mkdirSync(input());
-});
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
+const { around, input, output } = makeFolders();
 
-const quick = { fsync: false } as const;
-const state = (prefix: string, count: number): OrderedDict<Tensor> =>
-  new OrderedDict(Array.from({ length: count }, (_, i) => [`${prefix}.${i}`, Tensor.full([10, i + 1], i)]));
-const statuses = (report: BatchReport): Record<string, string> =>
-  Object.fromEntries(report.files.map(({ input: name, status }) => [name, status]));
 const indexAt = (path: string): { metadata: Record<string, unknown>; weight_map: Record<string, string> } =>
   JSON.parse(readFileSync(path, 'utf8')) as never;
 const visible = (path: string): string[] =>
@@ -49,7 +33,7 @@ async function putShards(names: readonly string[], index: string, facts: object 
   const map: Record<string, string> = {};
   for (const [i, name] of names.entries()) {
     const tensors = state(String.fromCharCode(97 + i), 2);
-    const pickled = join(folder, 'shard.pt');
+    const pickled = around('shard.pt');
     await save(tensors, pickled, quick);
     if (name.endsWith('.safetensors')) await convert(pickled, input(name), quick);
     else renameSync(pickled, input(name));
@@ -163,8 +147,8 @@ describe('the folder as its own output', () => {
 describe('one bad file', () => {
   test('links to nothing are told, and the rest is done', async () => {
     await save(state('a', 1), input('a.pt'), quick);
-    symlinkSync(join(folder, 'nothing'), input('b.pt'));
-    symlinkSync(join(folder, 'nothing'), input('config.json'));
+    symlinkSync(around('nothing'), input('b.pt'));
+    symlinkSync(around('nothing'), input('config.json'));
     const report = await convertDirectory(input(), output(), quick);
     expect(statuses(report)).toEqual({ 'a.pt': 'converted', 'b.pt': 'failed', 'config.json': 'failed' });
   });
