@@ -31,7 +31,7 @@ const PARTS = [
   ['save', /^(save|compact|sink\/.*|container\/.*-writer|pickle\/(pickler.*|.*-writer))\./],
   ['formats', /^container\/(bare-pickle|legacy|model-json|pickle-stream|safetensors.*|signatures|tar.*)\./],
   ['remote', /^source\/(http-file|remote.*|s3|spool)\./],
-  ['inspect', /^inspect\/(find|inspect|leaves|manifest|numbers|show|statistics|storage-.*|summary)\./],
+  ['inspect', /^inspect\/(find|inspect|leaves|manifest|numbers|show|statistics|storage-.*|summary|unsafe)\./],
   ['examine', /^inspect\//],
   ['convert/convert', /^convert\/(?!worker\.)/],
   ['core', /^(?!cli\/|convert\/|index\.)/],

@@ -365,6 +365,31 @@ describe('files', () => {
     expect((await run(['extract', path, 'dec', file('dec.pt')])).code).toBe(3);
   });
 
+  test('what only reads an unsafe file says so on standard error; nothing writes it on', async () => {
+    const evil = file('evil.pt');
+    const reading = [
+      ['show', evil, 'w'],
+      ['diff', evil, file('good.pt')],
+      ['diff', file('good.pt'), evil, '--json'],
+      ['extract', evil, 'w', file('evil-w.safetensors'), '--json'],
+    ];
+    for (const args of reading) {
+      const { code, stderr } = await run(args);
+      expect([code, stderr], args.join(' ')).toEqual([
+        args[0] === 'diff' ? 1 : 0,
+        expect.stringMatching(/^! UNSAFE: loading .* would run os\.system; nothing was run here\n$/),
+      ]);
+    }
+    for (const args of [
+      ['edit', evil, file('edited.pt'), '--delete', 'run'],
+      ['convert', evil, file('converted.safetensors')],
+    ]) {
+      const { code, stderr } = await run(args);
+      expect([code, stderr], args.join(' ')).toEqual([3, expect.stringContaining('os.system')]);
+    }
+    expect((await run(['show', file('good.pt'), 'w'])).stderr).toBe('');
+  });
+
   test('diagnose salvages', async () => {
     const cut = put('download.pt', zipCheckpoint().subarray(0, -40));
     expect(await json('diagnose', cut, '--salvage', file('rescued.pt'))).toMatchObject({

@@ -43,6 +43,7 @@ async function diffFiles(a: string, b: string, { rtol = 0, atol = 0, limit }: Op
     signal: run.signal,
     ...(progress.onProgress ? { onProgress: progress.onProgress } : {}),
   }).finally(progress.end);
+  for (const warning of report.warnings ?? []) await run.warn(warning);
   if (run.json) await run.printJson(report);
   else await print(report, limit ?? Number.POSITIVE_INFINITY, run);
   return report.equal ? EXIT.done : EXIT.no;

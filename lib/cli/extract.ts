@@ -38,6 +38,7 @@ async function extractPart(file: string, path: string, output: string, run: Run)
     signal: run.signal,
     ...(progress.onProgress ? { onProgress: progress.onProgress } : {}),
   }).finally(progress.end);
+  for (const warning of report.warnings ?? []) await run.warn(warning);
   if (run.json) await run.printJson(report);
   else await print(report, run);
   return EXIT.done;

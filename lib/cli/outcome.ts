@@ -31,6 +31,8 @@ export interface Run {
   readonly out: Output;
   readonly json: boolean;
   readonly signal: AbortSignal;
+  /** One loud line on standard error, which neither `--json` nor a pipe hides. */
+  warn(text: string): Promise<void>;
   /** Prints a value as JSON, for `--json`. */
   printJson(value: unknown): Promise<void>;
 }
@@ -52,7 +54,17 @@ export async function runCommand(options: CommonOptions, work: (run: Run) => Pro
     if (isClosedPipe(error)) process.exit(EXIT.done);
     throw error;
   });
-  const run: Run = { out, json, signal: abort.signal, printJson: (value) => out.line(jsonText(value, 2)) };
+  const err = new Output(process.stderr, options.width);
+  const run: Run = {
+    out,
+    json,
+    signal: abort.signal,
+    warn: async (text) => {
+      await err.line(err.paint(text.startsWith('UNSAFE') ? 'red' : 'yellow', `! ${printable(text)}`));
+      await err.flush();
+    },
+    printJson: (value) => out.line(jsonText(value, 2)),
+  };
   try {
     process.exitCode = await work(run);
     await out.flush();

@@ -40,6 +40,7 @@ async function showValue(file: string, path: string, { statistics }: Options, ru
     statistics,
     ...(progress.onProgress ? { onProgress: progress.onProgress } : {}),
   }).finally(progress.end);
+  for (const warning of shown.warnings ?? []) await run.warn(warning);
   if (run.json) await run.printJson(shown);
   else await print(shown, run);
   return EXIT.done;

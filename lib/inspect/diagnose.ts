@@ -12,6 +12,7 @@ import type { OnProgress } from '../source/progress';
 import { lookAlike, saidBy, shardIndex, shiftedZip, textMode, trailingZeros } from './look-alikes';
 import { leastBytes } from './salvage-zip';
 import { scan } from './scan';
+import { dangerousNames, unsafeText } from './unsafe';
 import { mapZip } from './zip-map';
 
 /** What `diagnose` found: what a file is, and what is wrong with it. */
@@ -94,7 +95,7 @@ async function examine(
     try {
       const { format, info } = checkpoint;
       if (format === 'safetensors' && PYTORCH_NAME.test(bytes.name ?? '')) return misnamed(bytes);
-      const dangerous = info.globals.filter(({ verdict }) => verdict === 'dangerous').map(({ global }) => global);
+      const dangerous = dangerousNames(info.globals);
       if (dangerous.length > 0) return unsafe(dangerous);
       const damaged = verify ? (await checkpoint.verify(reading)).damaged : [];
       if (damaged.length > 0) return corrupt(damaged);
@@ -134,11 +135,10 @@ const MAYBE_HOSTILE = new Set([
 ]);
 
 function unsafe(names: readonly string[]): Diagnosis {
-  const more = names.length > 5 ? ` and ${names.length - 5} more` : '';
   return {
     ok: false,
     kind: 'unsafe',
-    message: `loading the file with Python would run ${names.slice(0, 5).join(', ')}${more}; nothing was run here`,
+    message: unsafeText(names, 'the file'),
     hint: 'delete it, or look at it with "torch-checkpoint scan"',
   };
 }

@@ -13,6 +13,7 @@ import { sha256Of } from './manifest';
 import { storageRoots } from './storage-roots';
 import { StorageUse, stridedParts } from './storage-use';
 import { shapeText, type TensorDifference, tensorDifference } from './tensor-difference';
+import { unsafeWarnings } from './unsafe';
 import { ValueTable } from './value-difference';
 
 /** One difference between two checkpoints. */
@@ -31,6 +32,8 @@ export interface DiffReport {
   /** Tensors with the same dtype, shape and elements under another path. */
   readonly renamed: readonly { readonly from: string; readonly to: string }[];
   readonly changed: readonly Change[];
+  /** Loud words about the file: what would run where Python loads it. Absent where there is nothing to say. */
+  readonly warnings?: readonly string[];
 }
 
 /** Options of `diff`. */
@@ -45,7 +48,7 @@ const TURN_BYTES = 32 << 20;
 /** Where this many tensors have the same elements (zeros, ones), they are paired in order. */
 const MAX_LOOKALIKES = 200;
 
-/** Compares two checkpoints. Throws CheckpointError when one of them cannot be read. */
+/** Compares two checkpoints. Dangerous globals stay inert. Throws CheckpointError when one of them cannot be read. */
 export async function diff(a: CheckpointSource, b: CheckpointSource, options: DiffOptions = {}): Promise<DiffReport> {
   // By position rather than by mapping: a sweep over a whole file would make all of it resident.
   const { rtol = 0, atol = 0, io = 'read', ...others } = options;
@@ -54,7 +57,9 @@ export async function diff(a: CheckpointSource, b: CheckpointSource, options: Di
   try {
     const second = await open(b, { ...reading, unsafeGlobals: 'inert' });
     try {
-      return await compare(new Side(first), new Side(second), { rtol, atol }, options);
+      const report = await compare(new Side(first), new Side(second), { rtol, atol }, options);
+      const warnings = unsafeWarnings([first.info.globals, 'the first file'], [second.info.globals, 'the second file']);
+      return { ...report, ...warnings };
     } finally {
       second.close();
     }

@@ -17,6 +17,7 @@ import { gather } from '../tensor/gather';
 import { Tensor } from '../tensor/tensor';
 import { isTensor, walkTensors } from '../walk';
 import { atHand, findValue } from './find';
+import { unsafeWarnings } from './unsafe';
 
 /** What `extract` wrote. */
 export interface ExtractReport {
@@ -31,6 +32,8 @@ export interface ExtractReport {
   readonly bytes: number;
   /** What is below the path and not in the output, which holds tensors only. */
   readonly dropped: readonly Dropped[];
+  /** Loud words about the file: what would run where Python loads it. Absent where there is nothing to say. */
+  readonly warnings?: readonly string[];
 }
 
 /** Options of `extract`. */
@@ -48,7 +51,8 @@ const NAMED: readonly string[] = ['.safetensors', '.npz'];
  * Writes the value at `path` to `output`, in the format that its extension names: a tensor or NumPy array to .npy or .bin;
  * a tensor, or everything below a path, to .safetensors, .npz or .pt. A path that is no value, but the beginning of names of
  * a state dict, stands for those. Names in the output are relative to the path, that of a single tensor is its path; in
- * .pt a value stays what it is. Throws CheckpointError (NOT_FOUND for an unknown path, UNSUPPORTED where the format
+ * .pt a value stays what it is, which is refused where the checkpoint names what would run in Python. Throws
+ * CheckpointError (UNSAFE_GLOBAL for that, NOT_FOUND for an unknown path, UNSUPPORTED where the format
  * cannot hold the value, WRITE_FAILED or DISK_FULL for the output), TypeError for another extension.
  */
 export async function extract(
@@ -73,10 +77,11 @@ export async function extract(
   });
   try {
     const job: Job = { checkpoint, path, output, format, writing: { fsync, ...given } };
-    const names = namesBelow(checkpoint, path);
-    if (names > 0) return await extractTree(job, undefined);
+    const warnings = unsafeWarnings([checkpoint.info.globals, 'this file']);
+    if (namesBelow(checkpoint, path) > 0) return { ...(await extractTree(job, undefined)), ...warnings };
     const value = findValue(checkpoint, path, typeof source === 'string' ? source : undefined);
-    return SINGLE.includes(format) ? await extractElements(job, value) : await extractTree(job, value);
+    const report = await (SINGLE.includes(format) ? extractElements(job, value) : extractTree(job, value));
+    return { ...report, ...warnings };
   } catch (error) {
     throw asOutputError(error, output);
   } finally {

@@ -13,6 +13,7 @@ import { isFlat, isScalar, leavesOf } from './leaves';
 import { storageRoots } from './storage-roots';
 import { StorageUse, stridedParts } from './storage-use';
 import { type Summary, summarise } from './summary';
+import { unsafeWarnings } from './unsafe';
 
 /** A tensor as `inspect` lists it. */
 export interface TensorFacts {
@@ -141,7 +142,7 @@ export function inspectCheckpoint(checkpoint: Checkpoint, maxValues = DEFAULT_MA
     globals: verdicts.map(({ name }) => name),
     verdicts,
     metadata: Object.assign(Object.create(null) as Record<string, string>, Object.fromEntries(info.metadata)),
-    warnings: [...unsafeWarnings(verdicts), ...wasteWarnings(totals)],
+    warnings: [...(unsafeWarnings([info.globals, 'this file']).warnings ?? []), ...wasteWarnings(totals)],
   };
 }
 
@@ -175,14 +176,6 @@ export function factsOf(path: string, tensor: AnyTensor, sharedWith: string | un
     ...(sharedWith === undefined || sharedWith === path ? {} : { sharedWith }),
     ...(tensor instanceof QuantizedTensor ? { qscheme: tensor.qscheme.name } : {}),
   };
-}
-
-function unsafeWarnings(verdicts: readonly { name: string; verdict: Verdict }[]): string[] {
-  const dangerous = verdicts.filter(({ verdict }) => verdict === 'dangerous').map(({ name }) => name);
-  if (dangerous.length === 0) return [];
-  const listed = dangerous.slice(0, 5).join(', ');
-  const more = dangerous.length > 5 ? ` and ${dangerous.length - 5} more` : '';
-  return [`UNSAFE: loading this file with Python would run ${listed}${more}; nothing was run here`];
 }
 
 function wasteWarnings({

@@ -12,6 +12,7 @@ import { factsOf, type TensorFacts } from './inspect';
 import { type Statistics, statisticsOf } from './statistics';
 import { stridedParts } from './storage-use';
 import { summarise } from './summary';
+import { unsafeWarnings } from './unsafe';
 
 /** What `show` tells about a value. */
 export interface Shown {
@@ -23,6 +24,8 @@ export interface Shown {
   readonly tensor?: TensorFacts;
   /** Of the elements; of a sparse tensor those it stores, of a quantized one the integers. */
   readonly statistics?: Statistics;
+  /** Loud words about the file: what would run where Python loads it. Absent where there is nothing to say. */
+  readonly warnings?: readonly string[];
 }
 
 /** Options of `show`. */
@@ -35,7 +38,7 @@ export interface ShowOptions extends Pick<LoadOptions, 'io' | 'limits' | 'signal
 
 /**
  * The value at `path`; the empty path is the whole checkpoint. Elements are read in bounded pieces, whatever the size.
- * Throws CheckpointError, NOT_FOUND where there is no such path.
+ * Dangerous globals stay inert and are told in `warnings`. Throws CheckpointError, NOT_FOUND where there is no such path.
  */
 export async function show(source: CheckpointSource, path: string, options: ShowOptions = {}): Promise<Shown> {
   // By position rather than by mapping: a sweep over a large tensor would make all of it resident.
@@ -44,9 +47,10 @@ export async function show(source: CheckpointSource, path: string, options: Show
   const checkpoint = await open(source, { ...reading, unsafeGlobals: 'inert' });
   try {
     const value = findValue(checkpoint, path, typeof source === 'string' ? source : undefined);
+    const warnings = unsafeWarnings([checkpoint.info.globals, 'this file']);
     if (!isTensor(value)) {
       const isFloat = typeof value === 'number' && Number.isInteger(value) && isFloatAt(checkpoint, path);
-      return { path, kind: summarise(value, isFloat).kind, text: repr(isFloat ? pyFloat(value) : value) };
+      return { path, kind: summarise(value, isFloat).kind, text: repr(isFloat ? pyFloat(value) : value), ...warnings };
     }
     const numbers = statistics
       ? await statisticsOf(await atHand(valuesOf(value)), {
@@ -62,6 +66,7 @@ export async function show(source: CheckpointSource, path: string, options: Show
       text,
       tensor: factsOf(path, value, undefined),
       ...(numbers ? { statistics: numbers } : {}),
+      ...warnings,
     };
   } finally {
     checkpoint.close();
