@@ -26,6 +26,7 @@ export const py = {
   proto: '\x80\x02',
   stop: '.',
   text: (value: string): Buffer => bytesOf('X', u32(Buffer.byteLength(value)), Buffer.from(value)),
+  bytes: (value: Uint8Array): Buffer => bytesOf('B', u32(value.byteLength), value),
   bytes2: (value: string): Buffer => bytesOf('U', value.length, value),
   int: (value: number): Buffer => (value < 256 && value >= 0 ? bytesOf('K', value) : bytesOf('J', u32(value >>> 0))),
   global: (module: string, name: string): string => `c${module}\n${name}\n`,

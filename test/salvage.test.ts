@@ -3,13 +3,24 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
+import { openModel } from '../lib/convert/open-model';
 import { diagnose } from '../lib/inspect/diagnose';
 import { type SalvageReport, salvage } from '../lib/inspect/salvage';
 import { openSync } from '../lib/load';
 import { OrderedDict, type PyValue } from '../lib/pickle/values';
 import { toBytes } from '../lib/save';
 import { Tensor } from '../lib/tensor/tensor';
-import { bytesOf, dict, floats, py, tensor, zip, zipCheckpoint } from './container-samples';
+import {
+  bytesOf,
+  dict,
+  floats,
+  legacyCheckpoint,
+  py,
+  storageId,
+  tensor,
+  zip,
+  zipCheckpoint,
+} from './container-samples';
 import { fixturePath } from './fixture-suite';
 
 const folder = mkdtempSync(join(tmpdir(), 'torch-checkpoint-salvage-'));
@@ -47,6 +58,7 @@ describe.each([
   'legacy-float32-views.pt',
   'legacy-float32-tied.pt',
   'safetensors-mixed-dtypes.safetensors',
+  'tar-mixed-views.pt',
 ])('%s', (name) => {
   const bytes = readFileSync(fixturePath(name));
   const all = tensorsOf(bytes);
@@ -90,7 +102,13 @@ describe('zip', () => {
     const bytes = await toBytes(model);
     const { report, tensors } = await rescue(flipped(bytes, floats(1, 2, 3, 4)));
     expect(report.lost).toEqual([
-      { path: 'state.w', record: 'data/0', reason: 'damaged: its checksum does not fit its bytes' },
+      {
+        path: 'state.w',
+        record: 'data/0',
+        reason: 'damaged: its checksum does not fit its bytes',
+        bytes: 16,
+        missingBytes: 16,
+      },
     ]);
     expect([...tensors.keys()]).toEqual(['state.b', 'history[0]', 'history[2]']);
     using again = openSync(output);
@@ -128,6 +146,71 @@ describe('zip', () => {
     expect(report.lost).toEqual([]);
     expect(tensors.get('w')).toBe(Buffer.from(floats(1, 2)).toString('hex'));
     expect(tensors.get('blob')).toBe(Buffer.from(inner).toString('hex'));
+  });
+
+  test('a bare storage that is lost costs its own value and no other', async () => {
+    // Regression: it stayed in the list without bytes, which ended the writing of everything else.
+    const storage = (tensor: Tensor): PyValue => tensor.storage;
+    const list = [storage(Tensor.from([1, 2, 3])), 'x', storage(Tensor.from([4, 5, 6])), Tensor.from([7])];
+    const { report, tensors } = await rescue(flipped(await toBytes(list), floats(4, 5, 6)));
+    expect(report).toMatchObject({ kind: 'checkpoint', lost: [{ path: '[2]', missingBytes: 12 }] });
+    expect([...tensors.keys()]).toEqual(['[3]']);
+    using again = openSync(output);
+    expect([again.get('[1]'), again.get('[2]')]).toEqual(['x', null]);
+    expect(again.get('[0]')).toMatchObject({ nbytes: 12 });
+  });
+
+  describe('a storage that is cut', () => {
+    const all = Tensor.from(Float32Array.from({ length: 1000 }, (_, i) => i + 1));
+    const views = new Map<PyValue, PyValue>([
+      ['first', all.narrow(0, 0, 100)],
+      ['middle', all.narrow(0, 450, 100)],
+      ['last', all.narrow(0, 900, 100)],
+    ]);
+    const cut = async (): Promise<Uint8Array> => {
+      const bytes = Buffer.from(await toBytes(views));
+      return bytes.subarray(0, bytes.indexOf(floats(1, 2, 3)) + 2000);
+    };
+
+    test('keeps the tensors whose own bytes are here, and tells of the others what is missing', async () => {
+      const { report, tensors } = await rescue(await cut());
+      expect([...tensors]).toEqual([['first', Buffer.from(all.narrow(0, 0, 100).toBytes()).toString('hex')]]);
+      expect(report.lost).toEqual([
+        {
+          path: 'middle',
+          record: 'data/0',
+          reason: 'cut short: 2000 of 4000 bytes are here',
+          bytes: 400,
+          missingBytes: 200,
+        },
+        {
+          path: 'last',
+          record: 'data/0',
+          reason: 'cut short: 2000 of 4000 bytes are here',
+          bytes: 400,
+          missingBytes: 400,
+        },
+      ]);
+    });
+
+    test.each(['out.pt', 'out.safetensors', 'out.npz'])(
+      'has zeros in place of what is lost if asked: %s',
+      async (name) => {
+        const path = join(folder, name);
+        const report = await salvage(await cut(), path, { zeroFill: true });
+        expect(report).toMatchObject({ kind: 'checkpoint', tensors: 3 });
+        expect(report.lost.map(({ path: lost, zeroFilled }) => [lost, zeroFilled])).toEqual([
+          ['middle', true],
+          ['last', true],
+        ]);
+        const model = await openModel(path);
+        const floatsAt = (key: string): Float32Array => (model.get(key) as Tensor).toFloat32Array();
+        expect(floatsAt('first')).toEqual(all.narrow(0, 0, 100).toFloat32Array());
+        expect([...floatsAt('middle')]).toEqual(Array.from({ length: 100 }, (_, i) => (i < 50 ? 451 + i : 0)));
+        expect(floatsAt('last').every((value) => value === 0)).toBe(true);
+        model.close();
+      },
+    );
   });
 
   test('storages come raw when their names are lost', async () => {
@@ -181,4 +264,49 @@ describe('zip', () => {
       expect(expectedSize).toBeLessThanOrEqual(bytes.length);
     }
   });
+});
+
+describe('a pickle that torch.save did not write', () => {
+  const blob = (...values: number[]): Buffer =>
+    legacyCheckpoint(storageId({ key: 'a', numel: values.length }), [
+      { key: 'a', numel: values.length, bytes: floats(...values) },
+    ]);
+  const pickled = (...blobs: Buffer[]): Buffer =>
+    py.pickle(
+      py.list(
+        ...blobs.map((bytes) =>
+          bytesOf(py.global('torch.storage', '_load_from_bytes'), py.tuple(py.bytes(bytes)), 'R'),
+        ),
+      ),
+    );
+
+  test('cut short, gives the storages before the cut', async () => {
+    const bytes = pickled(blob(1, 2), blob(3, 4, 5), blob(6));
+    const { report, tensors } = await rescue(bytes.subarray(0, bytes.length - 60));
+    expect(report).toMatchObject({ kind: 'storages', tensors: 2 });
+    expect([...tensors.values()]).toEqual(
+      [floats(1, 2), floats(3, 4, 5)].map((one) => Buffer.from(one).toString('hex')),
+    );
+    expect(await diagnose(bytes.subarray(0, bytes.length - 60))).toMatchObject({
+      kind: 'truncated',
+      salvageable: true,
+    });
+  });
+
+  test('gives nothing where it names what would run', async () => {
+    const evil = bytesOf(py.proto, py.global('os', 'system'), pickled(blob(1, 2)).subarray(2, -40));
+    expect((await rescue(evil)).report).toMatchObject({
+      kind: 'nothing',
+      reason: expect.stringContaining('os.system') as string,
+    });
+  });
+});
+
+test('a tar that is cut is told as such, with its storages counted', async () => {
+  const bytes = readFileSync(fixturePath('tar-mixed-views.pt'));
+  const cut = bytes.subarray(0, bytes.lastIndexOf('storages') + 512 + 130);
+  expect(await diagnose(cut)).toMatchObject({ ok: false, kind: 'truncated', salvageable: true });
+  const { report } = await rescue(cut);
+  expect(report.kind).toBe('checkpoint');
+  expect(report.lost.length).toBeGreaterThan(0);
 });

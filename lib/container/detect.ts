@@ -61,7 +61,7 @@ function tarKind(source: ByteSource): ContainerKind {
 }
 
 /** Whether the opcodes make sense up to a STOP, or for long enough. */
-function looksLikePickle(head: Uint8Array, source: ByteSource, limits: Limits): boolean {
+export function looksLikePickle(head: Uint8Array, source: ByteSource, limits: Limits): boolean {
   if (head[0] === Op.PROTO) return (head[1] ?? 255) <= MAX_PLAUSIBLE_PROTOCOL;
   const extent = walkPickle(source, 0, source.byteLength, limits.maxPickleBytes);
   if (extent.kind === 'whole') return extent.opcodes > 1;

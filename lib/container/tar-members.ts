@@ -1,7 +1,7 @@
 /**
  * The members of an uncompressed POSIX tar (IEEE Std 1003.1, ustar; GNU and v7 are read alike): names and places only.
  */
-import { CheckpointError } from '../errors';
+import { CheckpointError, isCheckpointError } from '../errors';
 import type { ByteSource } from '../source/byte-source';
 
 const BLOCK_BYTES = 512;
@@ -31,7 +31,22 @@ export function isTarHeader(block: Uint8Array): boolean {
 
 /** Regular members in order; throws when the archive is cut short or a header is damaged. */
 export function readTarMembers(source: ByteSource): TarMember[] {
+  return [...tarMembers(source, false)];
+}
+
+/** Those before the first damage; the last one may end behind the file. */
+export function tarMembersUpTo(source: ByteSource): TarMember[] {
   const members: TarMember[] = [];
+  try {
+    for (const member of tarMembers(source, true)) members.push(member);
+  } catch (error) {
+    if (!isCheckpointError(error)) throw error;
+  }
+  return members;
+}
+
+function* tarMembers(source: ByteSource, isCut: boolean): Generator<TarMember, void, undefined> {
+  let members = 0;
   const fail = (what: string, byteOffset: number): CheckpointError =>
     new CheckpointError('LEGACY_CORRUPT', what, { path: source.name, byteOffset });
   for (let at = 0; at + BLOCK_BYTES <= source.byteLength; ) {
@@ -42,7 +57,7 @@ export function readTarMembers(source: ByteSource): TarMember[] {
     if (byteLength === undefined) throw fail('the size of a tar member is no number', at);
     const name = text(header.subarray(0, NAME_END));
     const byteOffset = at + BLOCK_BYTES;
-    if (byteOffset + byteLength > source.byteLength) {
+    if (byteOffset + byteLength > source.byteLength && !isCut) {
       throw new CheckpointError(
         'TRUNCATED',
         `tar member "${name}" ends at byte ${byteOffset + byteLength}, the file has ${source.byteLength}`,
@@ -51,11 +66,10 @@ export function readTarMembers(source: ByteSource): TarMember[] {
     }
     const type = String.fromCharCode(header[TYPE] as number);
     // '0' and NUL are regular files; links, folders and pax headers hold nothing that is looked for.
-    if (type === '0' || type === '\0') members.push({ name, byteOffset, byteLength });
-    if (members.length > MAX_MEMBERS) throw fail(`the tar has more than ${MAX_MEMBERS} members`, at);
+    if (type === '0' || type === '\0') yield { name, byteOffset, byteLength };
+    if (++members > MAX_MEMBERS) throw fail(`the tar has more than ${MAX_MEMBERS} members`, at);
     at = byteOffset + Math.ceil(byteLength / BLOCK_BYTES) * BLOCK_BYTES;
   }
-  return members;
 }
 
 /** Octal digits, or GNU's big-endian binary when the first bit is set. */

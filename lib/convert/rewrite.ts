@@ -26,10 +26,12 @@ export interface Rewriting {
   readonly drops: (path: string) => boolean;
   /** What takes the place of a tensor, null for None; called once for each tensor object. */
   readonly replace: (tensor: AnyTensor) => AnyTensor | null;
+  /** The same for storages that are values themselves; without it they stay. */
+  readonly replaceStorage?: (storage: Storage) => Storage | null;
 }
 
 /** The new root; paths are relative to it. */
-export function rewrite(root: PyValue, { drops, replace }: Rewriting): PyValue {
+export function rewrite(root: PyValue, { drops, replace, replaceStorage }: Rewriting): PyValue {
   const copies = new Map<object, object>();
   const pending: (() => void)[] = [];
 
@@ -37,7 +39,11 @@ export function rewrite(root: PyValue, { drops, replace }: Rewriting): PyValue {
     if (typeof value !== 'object' || value === null) return value;
     const known = copies.get(value);
     if (known) return known;
-    const made = isTensor(value) ? replace(value) : shell(value, path);
+    const made = isTensor(value)
+      ? replace(value)
+      : replaceStorage && value instanceof Storage
+        ? replaceStorage(value)
+        : shell(value, path);
     if (made === null) return null;
     copies.set(value, made);
     return made;

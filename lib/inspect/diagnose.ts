@@ -183,7 +183,10 @@ async function ailment(
   const isArchive = isZip(head);
   const sniffed = isArchive ? undefined : sniff(head, bytes.byteLength);
   if (sniffed && sniffed.code === error.code) return fromSniffed(sniffed, head);
-  if (isTarHeader(head)) return { ok: false, kind: 'tar', message: withoutPlace(error), hint: error.hint ?? AGAIN };
+  if (isTarHeader(head) && error.code !== 'TRUNCATED') {
+    const salvageable = error.code !== 'NOT_A_CHECKPOINT';
+    return { ok: false, kind: 'tar', message: withoutPlace(error), hint: error.hint ?? AGAIN, salvageable };
+  }
   const isUnknown = !isArchive && (error.code === 'NOT_A_CHECKPOINT' || error.code === 'PICKLE_CORRUPT');
   const shifted = isUnknown ? shiftedZip(bytes) : undefined;
   if (shifted) return { ok: false, ...shifted, salvageable: true };

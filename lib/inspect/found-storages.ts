@@ -5,17 +5,50 @@ import { count, keyText, parseStorageId, persistentKind, type StorageId } from '
 import { CheckpointError } from '../errors';
 import { type PyValue, Tuple } from '../pickle/values';
 import { WIDEST_ITEM_BYTES } from '../source/byte-source';
-import { Storage, type StorageBytes, SwappedBytes } from '../tensor/storage';
+import { MemoryBytes, Storage, type StorageBytes, SwappedBytes } from '../tensor/storage';
 
-/** The bytes of a storage, or why they are lost. */
-export type Found = StorageBytes | string;
+/** Why the bytes of a storage are lost, and those from its beginning that are here and as they were. */
+export class Loss {
+  readonly reason: string;
+  /** Undefined where nothing of it can be trusted. */
+  readonly part: StorageBytes | undefined;
+
+  constructor(reason: string, part?: StorageBytes) {
+    this.reason = reason;
+    this.part = part;
+  }
+
+  static missing(): Loss {
+    return new Loss('missing', NO_BYTES);
+  }
+
+  /** `part`: what is here of `needed` bytes. */
+  static cutShort(part: StorageBytes, needed: number): Loss {
+    return part.byteLength === 0
+      ? Loss.missing()
+      : new Loss(`cut short: ${part.byteLength} of ${needed} bytes are here`, part);
+  }
+}
+
+const NO_BYTES = new MemoryBytes(new Uint8Array(0));
+
+/** The bytes of a storage, or how they are lost. */
+export type Found = StorageBytes | Loss;
+
+/** A storage that is lost, or a view of one. */
+export interface LostStorage {
+  readonly key: string;
+  readonly reason: string;
+  /** The beginning of the storage, in the order of this host; undefined where nothing of it can be trusted. */
+  readonly part: StorageBytes | undefined;
+}
 
 interface Entry {
   readonly id: StorageId;
   readonly bytes: DeferredBytes;
-  /** The storage itself and the views that legacy streams name. */
-  readonly storages: Storage[];
-  lost: string | undefined;
+  /** The storage itself and the views that legacy streams name, each with where it begins. */
+  readonly storages: { readonly storage: Storage; readonly byteOffset: number }[];
+  lost: Loss | undefined;
 }
 
 export class FoundStorages {
@@ -39,7 +72,7 @@ export class FoundStorages {
     const id = parseStorageId(pid);
     const entry = this.#entry(id);
     const view = items[5];
-    return view instanceof Tuple ? this.#view(view, entry) : (entry.storages[0] as Storage);
+    return view instanceof Tuple ? this.#view(view, entry) : storageOf(entry);
   }
 
   #entry(id: StorageId): Entry {
@@ -51,7 +84,7 @@ export class FoundStorages {
     const bytes = new DeferredBytes(id.byteLength);
     if (this.#bigEndian && id.untyped) markBigEndian(bytes);
     const storage = new Storage(id.key, id.location, id.dtype, bytes, id.untyped);
-    const entry: Entry = { id, bytes, storages: [storage], lost: undefined };
+    const entry: Entry = { id, bytes, storages: [{ storage, byteOffset: 0 }], lost: undefined };
     this.#entries.set(id.key, entry);
     this.settle(id.key, this.#find(id));
     return entry;
@@ -61,15 +94,14 @@ export class FoundStorages {
   settle(key: string, found: Found): void {
     const entry = this.#entries.get(key);
     if (!entry) return;
-    if (typeof found === 'string') {
-      entry.lost = found;
-      return;
-    }
-    entry.lost = undefined;
-    const { id, bytes, storages } = entry;
-    const width = id.dtype.swapWidth;
-    const isSwapped = this.#bigEndian && width > 1 && !isBigEndianUntyped(storages[0] as Storage);
-    bytes.settle(isSwapped ? new SwappedBytes(found, Math.min(width, WIDEST_ITEM_BYTES)) : found);
+    entry.lost = found instanceof Loss ? found : undefined;
+    if (!(found instanceof Loss)) entry.bytes.settle(this.#inOrder(found, entry));
+  }
+
+  #inOrder(bytes: StorageBytes, entry: Entry): StorageBytes {
+    const width = Math.min(entry.id.dtype.swapWidth, WIDEST_ITEM_BYTES);
+    if (!this.#bigEndian || width <= 1 || isBigEndianUntyped(storageOf(entry))) return bytes;
+    return new SwappedBytes(bytes.slice(0, bytes.byteLength - (bytes.byteLength % width)), width);
   }
 
   /** `(view_key, offset, view_size)` in elements. */
@@ -80,9 +112,10 @@ export class FoundStorages {
     const [offset, numel] = [count(start, 'the offset of a view'), count(length, 'the size of a view')];
     if (offset + numel > id.numel) throw new CheckpointError('PICKLE_CORRUPT', `view "${key}" leaves its storage`);
     const { itemsize } = id.dtype;
-    const part = bytes.slice(offset * itemsize, numel * itemsize);
+    const byteOffset = offset * itemsize;
+    const part = bytes.slice(byteOffset, numel * itemsize);
     const view = new Storage(key, id.location, id.dtype, part, id.untyped);
-    storages.push(view);
+    storages.push({ storage: view, byteOffset });
     this.#views.set(key, view);
     return view;
   }
@@ -91,13 +124,26 @@ export class FoundStorages {
     return this.#entries.get(key)?.id;
   }
 
-  /** Storages without bytes, views of them too, each with its key and the reason. */
-  get lost(): Map<Storage, { readonly key: string; readonly reason: string }> {
-    const lost = new Map<Storage, { key: string; reason: string }>();
-    for (const [key, { lost: reason, storages, id }] of this.#entries) {
-      if (reason === undefined || id.location === 'meta') continue;
-      for (const storage of storages) lost.set(storage, { key, reason });
+  /** Storages of which bytes are lost, views of them too. */
+  get lost(): Map<Storage, LostStorage> {
+    const lost = new Map<Storage, LostStorage>();
+    for (const [key, entry] of this.#entries) {
+      if (entry.lost === undefined || entry.id.location === 'meta') continue;
+      const { reason, part } = entry.lost;
+      const whole = part && this.#inOrder(part, entry);
+      for (const { storage, byteOffset } of entry.storages)
+        lost.set(storage, { key, reason, part: whole && partOf(whole, byteOffset, storage.nbytes) });
     }
     return lost;
   }
+}
+
+/** What is here of the view of a storage that has only its beginning. */
+export function partOf(whole: StorageBytes, byteOffset: number, byteLength: number): StorageBytes {
+  const here = Math.min(byteLength, whole.byteLength - byteOffset);
+  return here > 0 ? whole.slice(byteOffset, here) : NO_BYTES;
+}
+
+function storageOf({ storages }: Entry): Storage {
+  return (storages[0] as (typeof storages)[number]).storage;
 }

@@ -7,14 +7,16 @@ import { isCheckpointError } from '../errors';
 import { DEFAULT_LIMITS } from '../limits';
 import { readContext } from '../load';
 import type { PyValue } from '../pickle/values';
-import { verdictOf } from '../pickle/verdicts';
 import { type ByteSource, WIDEST_ITEM_BYTES } from '../source/byte-source';
 import { MetaBytes, type Storage, type StorageBytes } from '../tensor/storage';
-import { type Found, FoundStorages } from './found-storages';
-import type { Lost, Remains, SalvageOptions } from './salvage';
+import { type Found, FoundStorages, Loss } from './found-storages';
+import type { Lost, Remains } from './remains';
+import type { SalvageOptions } from './salvage';
 import { type FoundRecord, findRecords } from './torn-zip';
+import { dangerousNames } from './unsafe';
 
 const STORED = 0;
+const DAMAGED = 'damaged: its checksum does not fit its bytes';
 /** A descriptor at the end of a payload, whole or cut. */
 const MAX_DESCRIPTOR_BYTES = 24;
 const THREADS = 2;
@@ -38,7 +40,7 @@ function graphOf(records: Records): Remains | string {
   const pickle = records.pickle('data.pkl');
   if (typeof pickle === 'string') return `data.pkl, which names the tensors, is ${pickle}`;
   const order = records.bytes('byteorder', undefined);
-  const bigEndian = typeof order !== 'string' && Buffer.from(order.bytes()).toString('latin1') === 'big';
+  const bigEndian = !(order instanceof Loss) && Buffer.from(order.bytes()).toString('latin1') === 'big';
   const storages = new FoundStorages((id) => records.storage(id), bigEndian);
   const context = readContext(records.source);
   let root: PyValue;
@@ -48,10 +50,10 @@ function graphOf(records: Records): Remains | string {
     if (!isCheckpointError(error)) throw error;
     return `data.pkl, which names the tensors, cannot be read: ${error.message}`;
   }
-  const dangerous = context.globals.find(({ global }) => verdictOf(global) === 'dangerous');
-  if (dangerous) return `data.pkl names ${dangerous.global}, which would run in Python`;
+  const [dangerous] = dangerousNames(context.globals);
+  if (dangerous !== undefined) return `data.pkl names ${dangerous}, which would run in Python`;
   const lost = new Map(
-    [...storages.lost].map(([storage, { key, reason }]) => [storage, { record: `data/${key}`, reason }]),
+    [...storages.lost].map(([storage, { key, reason, part }]) => [storage, { record: `data/${key}`, reason, part }]),
   );
   return { graph: { root, lost } };
 }
@@ -157,9 +159,10 @@ class Records {
   /** The bytes of a record, or why they are lost. `needed`: how many it must have, where somebody else knows. */
   bytes(name: string, needed: number | undefined): Found {
     const record = this.#records.get(name);
-    if (!record) return 'missing';
+    if (!record) return Loss.missing();
     const { method, dataOffset, storedLength, byteLength, availableBytes } = record;
-    if (this.#damaged.has(name)) return 'damaged: its checksum does not fit its bytes';
+    if (this.#damaged.has(name)) return new Loss(DAMAGED);
+    const part = (): StorageBytes => this.source.storageBytes(dataOffset, availableBytes, WIDEST_ITEM_BYTES);
     if (storedLength === undefined) {
       // Cut inside its descriptor, or the descriptor was overwritten: what the pickle says decides.
       const isWhole =
@@ -168,13 +171,17 @@ class Records {
         needed <= availableBytes &&
         availableBytes <= needed + MAX_DESCRIPTOR_BYTES;
       if (isWhole) return this.source.storageBytes(dataOffset, needed, WIDEST_ITEM_BYTES);
-      return needed !== undefined && availableBytes < needed
-        ? `cut short: ${availableBytes} of ${needed} bytes are here`
-        : 'cut short';
+      return method === STORED && needed !== undefined && availableBytes < needed
+        ? Loss.cutShort(part(), needed)
+        : new Loss('cut short');
     }
-    if (storedLength > availableBytes) return `cut short: ${availableBytes} of ${storedLength} bytes are here`;
+    if (storedLength > availableBytes) {
+      return method === STORED && needed === storedLength
+        ? Loss.cutShort(part(), needed)
+        : new Loss(`cut short: ${availableBytes} of ${storedLength} bytes are here`);
+    }
     if (needed !== undefined && byteLength !== needed)
-      return `of another size: ${byteLength} bytes are stored, ${needed} needed`;
+      return new Loss(`of another size: ${byteLength} bytes are stored, ${needed} needed`);
     const stored = this.source.storageBytes(dataOffset, storedLength, method === STORED ? WIDEST_ITEM_BYTES : 1);
     return method === STORED ? stored : this.#inflated(name, stored, byteLength ?? 0, record.crc32);
   }
@@ -184,10 +191,10 @@ class Records {
     try {
       const bytes = inflated.bytes();
       if (!crc32 || native({}, (addon) => addon.crc32(bytes, 0)) === crc32) return inflated;
-      return 'damaged: its checksum does not fit its bytes';
+      return new Loss(DAMAGED);
     } catch (error) {
       if (!isCheckpointError(error)) throw error;
-      return `damaged: ${error.message}`;
+      return new Loss(`damaged: ${error.message}`);
     }
   }
 
@@ -202,7 +209,7 @@ class Records {
     const known = record?.storedLength;
     if (!record || known !== undefined) {
       const found = this.bytes(name, undefined);
-      return typeof found === 'string' ? found : found.bytes();
+      return found instanceof Loss ? found.reason : found.bytes();
     }
     const { dataOffset, availableBytes } = record;
     const end = dataOffset + availableBytes;

@@ -1,12 +1,12 @@
 /** What is told of a checkpoint that was built to attack whoever opens it with Python. */
-import type { Verdict } from '../pickle/verdicts';
+import { verdictOf } from '../pickle/verdicts';
 
 /** Names that one line has room for. */
 const MAX_NAMES = 5;
 
 /** Of the globals that the pickles of a checkpoint name, those that reach code, processes or files. */
-export function dangerousNames(globals: readonly { readonly global: string; readonly verdict: Verdict }[]): string[] {
-  return globals.filter(({ verdict }) => verdict === 'dangerous').map(({ global }) => global);
+export function dangerousNames(globals: readonly { readonly global: string }[]): string[] {
+  return globals.map(({ global }) => global).filter((global) => verdictOf(global) === 'dangerous');
 }
 
 /** `names`: at least one; `file`: how the file is called in the sentence. */
