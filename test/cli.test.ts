@@ -1,6 +1,15 @@
 /** Promise: what programs and people rely on at the command line: exit codes, JSON, lines that fit, nothing a file can inject. */
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -332,6 +341,15 @@ describe('files', () => {
       verdict: 'dangerous',
       files: [{ verdict: 'safe' }, { verdict: 'safe' }, { verdict: 'dangerous' }],
     });
+  });
+
+  test.skipIf(process.platform === 'win32')('what links lead to is scanned too', async () => {
+    // Regression: the folders of Hugging Face's cache hold nothing but links, and were called safe.
+    mkdirSync(join(folder, 'snapshot'));
+    symlinkSync(file('evil.pt'), join(folder, 'snapshot', 'model.pt'));
+    symlinkSync(join(folder, 'snapshot'), join(folder, 'snapshot', 'circle'));
+    const { code, value } = await json('scan', join(folder, 'snapshot'));
+    expect([code, value]).toMatchObject([1, { verdict: 'dangerous', files: [{ verdict: 'dangerous' }] }]);
   });
 
   test('extract writes sub-trees, and values of any kind', async () => {

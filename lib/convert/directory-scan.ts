@@ -1,8 +1,8 @@
 /** A folder of models: which files are converted, under which names, and what is only copied. */
-import { type BigIntStats, readdirSync, statSync } from 'node:fs';
-import { basename, dirname, join, relative, resolve, sep } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { CheckpointError } from '../errors';
 import { fileGlob, type Matcher } from '../glob';
+import { type FileBelow, filesBelow, statsOf } from '../source/files-below';
 import { beside, outputName, WEIGHTS } from './output-name';
 import { INDEX_NAME, readShardIndex } from './shards-model';
 import type { Target, TargetName } from './target';
@@ -48,11 +48,8 @@ export const OWN_PREFIX = '.torch-checkpoint';
 const INDEXED: ReadonlySet<TargetName> = new Set(['safetensors', 'pt']);
 const SHARD = /^(.*)-\d{5}-of-(\d{5})(\.[^/]*)$/;
 
-interface Found {
-  readonly path: string;
-  /** Undefined for a link to nothing. */
-  readonly stats: BigIntStats | undefined;
-}
+/** One that is a link to nothing cannot be read, which is told when its turn comes. */
+type Found = FileBelow;
 
 /** What is converted together: one file, or the shards of a model. */
 interface Unit {
@@ -251,39 +248,14 @@ function mergedJob(inputDir: string, { inputs }: Unit, index: string, output: st
   };
 }
 
-function statsOf(path: string): BigIntStats | undefined {
-  return statSync(path, { bigint: true, throwIfNoEntry: false });
-}
-
 function isSafetensors(path: string): boolean {
   return path.toLowerCase().endsWith('.safetensors');
 }
 
-function* listFiles(inputDir: string, outputDir: string): Generator<Found, void, undefined> {
-  const root = resolve(inputDir);
-  const skipped = resolve(outputDir);
-  const pending = [root];
-  for (let folder = pending.pop(); folder !== undefined; folder = pending.pop()) {
-    let entries: { name: string; isDirectory(): boolean; isFile(): boolean; isSymbolicLink(): boolean }[];
-    try {
-      entries = readdirSync(folder, { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1));
-    } catch (cause) {
-      const { code, message } = cause as NodeJS.ErrnoException;
-      throw new CheckpointError(
-        code === 'EACCES' ? 'ACCESS_DENIED' : 'NOT_FOUND',
-        `the folder cannot be listed: ${message}`,
-        { path: folder, cause },
-      );
-    }
-    for (const entry of entries) {
-      const path = join(folder, entry.name);
-      if (entry.name.startsWith(OWN_PREFIX)) continue;
-      // The output may lie inside the input, and is no input then; folders like .git are nobody's models.
-      if (entry.isDirectory() && path !== skipped && !entry.name.startsWith('.')) pending.push(path);
-      if (!entry.isFile() && !entry.isSymbolicLink()) continue;
-      // Hugging Face's cache is made of links to files. One that leads nowhere is an input that cannot be read.
-      const stats = statsOf(path);
-      if (!stats || stats.isFile()) yield { path: relative(root, path).split(sep).join('/'), stats };
-    }
-  }
+/** The output may lie inside the input, and is no input then; folders like .git are nobody's models. */
+function listFiles(inputDir: string, outputDir: string): Iterable<Found> {
+  return filesBelow(inputDir, {
+    folder: outputDir,
+    name: (name, isFolder) => name.startsWith(OWN_PREFIX) || (isFolder && name.startsWith('.')),
+  });
 }

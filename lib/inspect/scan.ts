@@ -3,12 +3,13 @@
  *
  * A scan answers for every file: one that cannot be read gets a verdict too, and what was seen before the break counts.
  */
-import { lstatSync, readdirSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { isCheckpointError } from '../errors';
 import { DEFAULT_LIMITS } from '../limits';
 import type { Verdict } from '../pickle/verdicts';
+import { filesBelow } from '../source/files-below';
 import { type CheckpointSource, openSource } from '../source/open-source';
 import { type Finding, Findings, type ScannedGlobal, worst } from './scan-findings';
 import { SourceScanner } from './scan-source';
@@ -92,7 +93,7 @@ function allowed(patterns: readonly string[]): (global: string) => boolean {
 }
 
 async function scanFolder(folder: string, options: ScanOptions): Promise<ScanReport> {
-  const paths = [...filesIn(folder)];
+  const paths = [...filesBelow(folder)].map(({ path }) => join(folder, path));
   const reports = new Array<FileReport>(paths.length);
   let next = 0;
   const work = async (): Promise<void> => {
@@ -127,15 +128,5 @@ async function scanQuietly(path: string, options: ScanOptions): Promise<ScanRepo
       globals: [],
       findings: [{ kind: 'unopened', severity: 'warning', message: error.message }],
     };
-  }
-}
-
-/** Regular files in order of their names. Links are not followed: they may lead anywhere, also in a circle. */
-function* filesIn(folder: string): Generator<string, void, undefined> {
-  const pending = [folder];
-  for (let current = pending.pop(); current !== undefined; current = pending.pop()) {
-    const entries = readdirSync(current, { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1));
-    for (const entry of entries) if (entry.isFile()) yield join(current, entry.name);
-    for (const entry of entries.reverse()) if (entry.isDirectory()) pending.push(join(current, entry.name));
   }
 }
