@@ -1,6 +1,9 @@
 // Promise: in a folder the index says what is one model; nothing of it is lost, mixed up or taken twice, and no bad file stops the rest.
 import {
+  closeSync,
   existsSync,
+  mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -9,6 +12,7 @@ import {
   symlinkSync,
   utimesSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { convert } from '../lib/convert/convert';
@@ -94,6 +98,19 @@ describe('one model', () => {
   });
 
   // Regression: an index whose shards all were missing was not mentioned at all.
+  test('with a shard that its index does not name is converted without it, and that is told', async () => {
+    await putShards(BINS, 'pytorch_model.bin.index.json');
+    await save(state('old', 1), input('pytorch_model-00004-of-00004.bin'), quick);
+    const told = [
+      '"pytorch_model-00004-of-00004.bin" lies beside the shards, and the index does not name it: it is left out',
+    ];
+    const report = await convert(input(), around('one.safetensors'), quick);
+    expect([report.tensors, report.warnings]).toEqual([6, told]);
+    const batch = await convertDirectory(input(), output(), { ...quick, to: 'gguf' });
+    expect(batch.files.map(({ status, warnings }) => [status, warnings])).toEqual([['converted', told]]);
+    expect((await convert(input(BINS[0]), around('part.safetensors'), quick)).warnings).toEqual([]);
+  });
+
   test('that is not there is a failure', async () => {
     writeFileSync(input('model.safetensors.index.json'), JSON.stringify({ weight_map: { a: 'x.safetensors' } }));
     const report = await convertDirectory(input(), output(), quick);
@@ -144,6 +161,28 @@ describe('the folder as its own output', () => {
   });
 });
 
+describe('links to folders', () => {
+  test('are followed, each folder once, under its own name where it has one', async () => {
+    mkdirSync(input('run'));
+    mkdirSync(around('disk'));
+    await save({ w: Tensor.ones([4]) }, input('run/model.pt'), quick);
+    await save({ w: Tensor.ones([5]) }, around('disk/model.pt'), quick);
+    symlinkSync(input('run'), input('latest'));
+    symlinkSync(around('disk'), input('elsewhere'));
+    symlinkSync(input(), input('run/circle'));
+    symlinkSync('itself', input('itself'));
+    mkdirSync(output());
+    symlinkSync(output(), input('made'));
+    const report = await convertDirectory(input(), output(), quick);
+    expect(statuses(report)).toEqual({
+      'elsewhere/model.pt': 'converted',
+      itself: 'failed',
+      'run/model.pt': 'converted',
+    });
+    expect(statuses(await convertDirectory(input(), output(), quick))).toMatchObject({ 'run/model.pt': 'skipped' });
+  });
+});
+
 describe('one bad file', () => {
   test('links to nothing are told, and the rest is done', async () => {
     await save(state('a', 1), input('a.pt'), quick);
@@ -176,16 +215,13 @@ describe('one bad file', () => {
 });
 
 describe('the same call again', () => {
-  test('with verify compares what is there, and makes anew what is wrong', async () => {
-    await save(state('a', 2), input('a.pt'), quick);
-    await save(state('b', 2), input('b.pt'), quick);
-    await convertDirectory(input(), output(), quick);
-    const path = output('a.safetensors');
-    const { atime, mtime } = statSync(path);
-    const bytes = readFileSync(path);
-    bytes[bytes.length - 1] = 1;
-    writeFileSync(path, bytes);
-    utimesSync(path, atime, mtime);
+  /** Writes zeros into an output, as a disk that lost its power leaves it: the size and the time are what they were. */
+  function spoil(input: string, path: string, at: number, count: number): void {
+    const before = statSync(path);
+    const file = openSync(path, 'r+');
+    writeSync(file, Buffer.alloc(Math.min(count, before.size - at)), 0, undefined, at);
+    closeSync(file);
+    utimesSync(path, before.atime, before.mtime);
     // Times in whole milliseconds are all that can be put back; the journal has the finer ones.
     const journal = output('.torch-checkpoint-journal.jsonl');
     const exact = String(statSync(path, { bigint: true }).mtimeNs);
@@ -195,17 +231,38 @@ describe('the same call again', () => {
       lines
         .map((line) => JSON.parse(line) as { input: string; outputs: { mtimeNs: string }[] })
         .map((entry) => {
-          if (entry.input === 'a.pt') for (const one of entry.outputs) one.mtimeNs = exact;
+          if (entry.input === input) for (const one of entry.outputs) one.mtimeNs = exact;
           return JSON.stringify(entry);
         })
         .join('\n'),
     );
+  }
+  const putLarge = (name: string): Promise<unknown> => save({ w: Tensor.ones([1_500_000]) }, input(name), quick);
+
+  test.each([0, 3_000_000, 5_999_999])('makes an output anew that has other bytes, at byte %i', async (at) => {
+    await putLarge('w.pt');
+    await convertDirectory(input(), output(), quick);
+    const path = output('w.safetensors');
+    const bytes = readFileSync(path);
+    spoil('w.pt', path, at, 200_000);
+    expect(statuses(await convertDirectory(input(), output(), quick))).toEqual({ 'w.pt': 'converted' });
+    expect(readFileSync(path).equals(bytes)).toBe(true);
+    expect(statuses(await convertDirectory(input(), output(), quick))).toEqual({ 'w.pt': 'skipped' });
+  });
+
+  test('with verify compares every byte of what is there, and makes anew what is wrong', async () => {
+    await putLarge('a.pt');
+    await save(state('b', 2), input('b.pt'), quick);
+    await convertDirectory(input(), output(), quick);
+    const path = output('a.safetensors');
+    // Between two of the pages that every run looks at.
+    spoil('a.pt', path, (1 << 20) + 30_000, 1000);
     expect((await convertDirectory(input(), output(), quick)).skipped).toBe(2);
     expect(statuses(await convertDirectory(input(), output(), { ...quick, verify: true }))).toEqual({
       'a.pt': 'converted',
       'b.pt': 'skipped',
     });
-    expect(((await open(path)).get('a.1') as Tensor).toFloat32Array().every((value) => value === 1)).toBe(true);
+    expect(((await open(path)).get('w') as Tensor).toFloat32Array().every((value) => value === 1)).toBe(true);
   });
 
   test('tells dtypes apart, given as constants or by name', async () => {

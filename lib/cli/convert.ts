@@ -174,6 +174,7 @@ async function convertAny(
   const meter = progressMeter();
   if (!isBatch) {
     const report = await convert(input, output, { ...settings, onProgress: meter.onProgress }).finally(meter.end);
+    for (const warning of report.warnings) await run.warn(warning);
     if (run.json) await run.printJson(report);
     else await print(report, output, run);
     return EXIT.done;
@@ -188,6 +189,8 @@ async function convertAny(
     resume,
     onProgress: meter.onProgress,
   }).finally(meter.end);
+  for (const { input: name, warnings = [] } of report.files)
+    for (const warning of warnings) await run.warn(`${name}: ${warning}`);
   if (run.json) await run.printJson(report);
   else await printBatch(report, run);
   const errors = report.files.flatMap(({ error }) => error ?? []);
@@ -205,8 +208,9 @@ function isThere(input: string): boolean {
 /** What would be printed goes the other way, so that it does not end up in the file. */
 async function toStandardOutput(input: string, settings: ConvertOptions, run: Run): Promise<ExitCode> {
   if (run.json) throw new UsageError('--json prints on standard output, where the converted file goes');
-  const { dropped } = await convert(input, process.stdout, settings);
-  for (const { path, reason } of dropped) process.stderr.write(`! left out ${printable(path)}: ${printable(reason)}\n`);
+  const { dropped, warnings } = await convert(input, process.stdout, settings);
+  for (const warning of warnings) await run.warn(warning);
+  for (const { path, reason } of dropped) await run.warn(`left out ${path}: ${reason}`);
   return EXIT.done;
 }
 

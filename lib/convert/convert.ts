@@ -61,6 +61,8 @@ export interface ConvertReport {
   readonly aliases: Readonly<Record<string, string>>;
   /** What the target cannot hold, by its path in the input. */
   readonly dropped: readonly Dropped[];
+  /** What seems to belong to the input and was left out: shards that the index does not name. */
+  readonly warnings: readonly string[];
   /** Bytes that the kernel copied by reference (shared extents, or on a file server), and bytes that were written. */
   readonly kernelBytes: number;
   readonly writtenBytes: number;
@@ -132,7 +134,7 @@ export async function convertModel(
     const written = idle || verifyOnly ? NOTHING : await writeFiles(plan, output, place, options);
     if ((options.verify || verifyOnly) && !idle) await verifyFiles(plan, target, place, signal);
     return {
-      report: report(plan, target, written, place, options.dryRun ?? false),
+      report: report(plan, target, written, place, options.dryRun ?? false, model.warnings),
       sourceNames: storedNames(model),
       stored: plan.stored,
     };
@@ -201,6 +203,7 @@ function report(
   written: typeof NOTHING,
   place: string | undefined,
   dryRun: boolean,
+  warnings: readonly string[],
 ): ConvertReport {
   const sizes = plan.files.map(({ bytes }, i) => written.bytes?.[i] ?? bytes);
   // Names come from a file: the object has no prototype that they could meet.
@@ -211,6 +214,7 @@ function report(
     bytes: sizes.reduce((sum, bytes) => sum + bytes, 0),
     aliases,
     dropped: plan.dropped,
+    warnings,
     kernelBytes: written.kernelBytes,
     writtenBytes: written.writtenBytes,
     files: filePaths(plan, place).map((path, i) => ({ path, bytes: sizes[i] as number })),

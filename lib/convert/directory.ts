@@ -58,6 +58,8 @@ export interface BatchFile {
   readonly status: 'converted' | 'skipped' | 'failed' | 'planned';
   /** Why it was skipped. */
   readonly reason?: string;
+  /** What lies beside it, seems to belong to it, and was left out. */
+  readonly warnings?: readonly string[];
   readonly error?: { readonly code: ErrorCode | 'INTERNAL'; readonly message: string };
 }
 
@@ -145,7 +147,7 @@ class Batch {
   }
 
   async run(): Promise<BatchReport> {
-    const { dryRun = false, copyOthers: copies = true, signal } = this.#options;
+    const { dryRun = false, copyOthers: copies = true, fsync = true, signal } = this.#options;
     if (!dryRun) makeFolder(this.#outputDir);
     this.#tellClashes();
     const finished = new Map(this.#scan.jobs.map((job) => [job, this.#finished(job)]));
@@ -167,7 +169,7 @@ class Batch {
       this.#journal.close();
     }
     const others = copies ? this.#scan.others : [];
-    const { copied, failed } = await copyOthers(this.#inputDir, this.#outputDir, others, dryRun, signal);
+    const { copied, failed } = await copyOthers(this.#inputDir, this.#outputDir, others, { dryRun, fsync, signal });
     for (const { input, error } of failed) this.#fail(input, input, error.code, error.message);
     return this.#report(dryRun, copied);
   }
@@ -256,7 +258,10 @@ class Batch {
         status: 'skipped',
         reason: sourceNames.length > 0 ? 'no tensor that the target can hold' : 'no tensors',
       });
-    else this.#tell({ input, output, bytes: report.bytes, status: dryRun ? 'planned' : 'converted' });
+    else {
+      const warnings = report.warnings.length > 0 ? { warnings: report.warnings } : {};
+      this.#tell({ input, output, bytes: report.bytes, status: dryRun ? 'planned' : 'converted', ...warnings });
+    }
   }
 
   /** How the next run knows the input. One that was replaced by its own output is another now. */

@@ -22,6 +22,8 @@ export interface Model {
   readonly indexFacts: ReadonlyMap<string, unknown>;
   /** What the input holds and nothing here can read. */
   readonly unread: readonly Dropped[];
+  /** What the user should know of the input: files that seem to belong to it and do not. */
+  readonly warnings: readonly string[];
   /** Every tensor with its path, those of further roots included. */
   tensors(): Iterable<[path: string, tensor: AnyTensor]>;
   get(path: string): PyValue | undefined;
@@ -61,6 +63,7 @@ export function namedModel(
     restored?: ReadonlySet<string>;
     indexFacts?: ReadonlyMap<string, unknown>;
     unread?: readonly Dropped[];
+    warnings?: readonly string[];
     close(): void;
   },
 ): Model {
@@ -73,6 +76,7 @@ export function namedModel(
     restored: rest.restored ?? new Set(),
     indexFacts: rest.indexFacts ?? new Map(),
     unread: rest.unread ?? [],
+    warnings: rest.warnings ?? [],
     tensors: () => walkTensors(root),
     get: (path) => valueAt(root, path),
     close: rest.close,

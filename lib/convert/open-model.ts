@@ -65,6 +65,7 @@ function checkpointModel(checkpoint: Checkpoint, name: string | undefined, owned
     restored: named?.restored ?? new Set(),
     indexFacts: new Map(),
     unread: [],
+    warnings: [],
     tensors: () => (isSafetensors ? walkTensors(root) : checkpoint.tensors()),
     get: (path) => (isSafetensors ? valueAt(root, path) : checkpoint.get(path)),
     close: () => {

@@ -11,6 +11,9 @@ const MAX_INDEX_BYTES = 256 << 20;
 /** An index: the model without its shards in two parts, and the word of a variant, `.fp16`. */
 export const INDEX_NAME = /^(.*)(\.(?:bin|pt|pth|ckpt|safetensors))\.index(\.[\w-]+)?\.json$/i;
 
+/** `model-00001-of-00002.bin`: the model, and the extension. */
+const SHARD_NAME = /^(.*)-\d{5}-of-\d{5}(\.[^/]*)$/;
+
 export interface ShardIndex {
   readonly path: string;
   readonly metadata: ReadonlyMap<string, unknown>;
@@ -106,11 +109,26 @@ export async function openShards(path: string, openShard: (path: string) => Prom
       for (const name of shard.restored) restored.add(name);
       for (const [key, value] of shard.metadata) metadata.set(key, value);
     }
-    return namedModel(path, root, { metadata, restored, indexFacts: index.metadata, close });
+    const warnings = strayShards(index).map(
+      (file) => `"${file}" lies beside the shards, and the index does not name it: it is left out`,
+    );
+    return namedModel(path, root, { metadata, restored, indexFacts: index.metadata, warnings, close });
   } catch (error) {
     close();
     throw error;
   }
+}
+
+/** Files that are called like shards of the model, and that its index does not name: of another version, mostly. */
+export function strayShards({ path, files }: ShardIndex): string[] {
+  const [, stem = '', extension = '', variant = ''] = INDEX_NAME.exec(basename(path)) ?? [];
+  const known = new Set(files);
+  return readdirSync(dirname(path))
+    .filter((name) => {
+      const [, of, ending] = SHARD_NAME.exec(name) ?? [];
+      return of === `${stem}${variant}` && ending === extension && !known.has(name);
+    })
+    .sort();
 }
 
 /** The names that a file really holds. */
