@@ -16,6 +16,7 @@ export type { Dropped, TargetName } from './convert/target';
 export { DType, type TypedArray } from './dtype';
 export { CheckpointError, ERROR_CODES, type ErrorCode, isCheckpointError } from './errors';
 export { type DiagnoseOptions, type Diagnosis, diagnose } from './inspect/diagnose';
+export type { FolderProblem } from './inspect/diagnose-folder';
 export { type Change, type DiffOptions, type DiffReport, diff } from './inspect/diff';
 export { type ExtractOptions, type ExtractReport, extract } from './inspect/extract';
 export { type Inspection, type InspectOptions, inspect, type TensorFacts, type ValueFacts } from './inspect/inspect';

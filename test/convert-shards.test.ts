@@ -6,7 +6,6 @@ import {
   openSync,
   readdirSync,
   readFileSync,
-  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -21,9 +20,9 @@ import { DType } from '../lib/dtype';
 import { open } from '../lib/load';
 import { save } from '../lib/save';
 import { Tensor } from '../lib/tensor/tensor';
-import { makeFolders, quick, state, statuses } from './model-folders';
+import { makeFolders, quick, shardNames, state, statuses } from './model-folders';
 
-const { around, input, output } = makeFolders();
+const { around, input, output, putShards } = makeFolders();
 
 const indexAt = (path: string): { metadata: Record<string, unknown>; weight_map: Record<string, string> } =>
   JSON.parse(readFileSync(path, 'utf8')) as never;
@@ -32,22 +31,6 @@ const visible = (path: string): string[] =>
     .filter((name) => !name.startsWith('.'))
     .sort();
 
-/** Shards of these names, `count` tensors in each, and an index over them. */
-async function putShards(names: readonly string[], index: string, facts: object = {}): Promise<void> {
-  const map: Record<string, string> = {};
-  for (const [i, name] of names.entries()) {
-    const tensors = state(String.fromCharCode(97 + i), 2);
-    const pickled = around('shard.pt');
-    await save(tensors, pickled, quick);
-    if (name.endsWith('.safetensors')) await convert(pickled, input(name), quick);
-    else renameSync(pickled, input(name));
-    for (const key of tensors.keys()) map[key as string] = name;
-  }
-  writeFileSync(input(index), JSON.stringify({ metadata: { total_size: 1, ...facts }, weight_map: map }));
-}
-
-const shardNames = (stem: string, extension: string, count: number): string[] =>
-  Array.from({ length: count }, (_, i) => `${stem}-0000${i + 1}-of-0000${count}${extension}`);
 const SAFETENSORS = shardNames('model', '.safetensors', 2);
 const BINS = shardNames('pytorch_model', '.bin', 3);
 

@@ -18,14 +18,15 @@ export function command(): Command {
     .description(
       'Say what a file is, what is wrong with it, and what to do: web pages, LFS pointers, cut downloads, damage.',
     )
-    .argument('<file>', 'any file')
+    .argument('<file>', 'any file, or the folder of a model')
     .option('--no-verify', 'do not read all records to compare their checksums')
     .option('--salvage <out>', 'write what is whole of a damaged checkpoint to a new .pt, .safetensors or .npz file')
     .option('--zero-fill', 'with --salvage: keep tensors that are cut short or missing, zeros in place of their bytes')
     .addHelpText(
       'after',
       `
-Exit code 0 for a healthy checkpoint, 1 when something is wrong, salvaged or not.
+Exit code 0 for a healthy checkpoint, 1 when something is wrong, salvaged or not. Of a folder, every checkpoint below it
+is looked at, and shards are compared with their index.
 
 --salvage finds the storages of a file that was cut short or lost its directory, checks each of them, and names every
 tensor that it had to leave out, with the bytes that are missing. Where the names of the tensors are lost, the storages
@@ -34,6 +35,7 @@ come as uint8 tensors.
 Examples:
   torch-checkpoint diagnose model.pt
   torch-checkpoint diagnose pytorch_model.bin --json
+  torch-checkpoint diagnose llama/                     shards, index, and what is missing
   torch-checkpoint diagnose download.pt.part --salvage rescued.pt
   torch-checkpoint diagnose download.pt.part --salvage same-shape.pt --zero-fill`,
     )
@@ -48,6 +50,8 @@ async function diagnoseFile(file: string, { verify, salvage: target, zeroFill }:
   try {
     const diagnosis = await diagnose(file, { ...work, verify });
     progress.end();
+    if (target !== undefined && diagnosis.kind === 'folder')
+      throw new UsageError('--salvage takes one file; name the one of the folder that is damaged');
     if (!run.json) await printDiagnosis(diagnosis, target === undefined, run);
     const report =
       target === undefined || diagnosis.ok
@@ -64,8 +68,15 @@ async function diagnoseFile(file: string, { verify, salvage: target, zeroFill }:
 }
 
 async function printDiagnosis(diagnosis: Diagnosis, offersSalvage: boolean, { out }: Run): Promise<void> {
-  const { ok, kind, message, hint, expectedSize, salvageable } = diagnosis;
+  const { ok, kind, message, hint, expectedSize, salvageable, problems = [], notes = [] } = diagnosis;
   await out.line(`${out.paint(ok ? 'green' : 'red', ok ? 'ok' : printable(kind))}  ${printable(message)}`);
+  for (const problem of problems) {
+    await out.line(
+      `${out.paint('red', printable(problem.kind))}  ${printable(problem.path)}: ${printable(problem.message)}`,
+    );
+    if (problem.hint !== undefined) await out.line(`  what to do: ${printable(problem.hint)}`);
+  }
+  for (const note of notes) await out.line(`note  ${printable(note)}`);
   // Of what is cut short the message says it.
   if (expectedSize !== undefined && kind !== 'truncated') await out.line(`expected size: ${expectedSize} bytes`);
   if (hint !== undefined) await out.line(`what to do: ${printable(hint)}`);

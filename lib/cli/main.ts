@@ -42,8 +42,8 @@ const COMMANDS: readonly Row[] = [
   },
   {
     names: ['diagnose'],
-    usage: 'diagnose <file>',
-    summary: 'say what is wrong with a file, and salvage it',
+    usage: 'diagnose <path>',
+    summary: 'say what is wrong with a file or folder, and salvage it',
     load: () => import('./diagnose'),
   },
   {

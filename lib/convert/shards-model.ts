@@ -12,7 +12,7 @@ const MAX_INDEX_BYTES = 256 << 20;
 export const INDEX_NAME = /^(.*)(\.(?:bin|pt|pth|ckpt|safetensors))\.index(\.[\w-]+)?\.json$/i;
 
 /** `model-00001-of-00002.bin`: the model, and the extension. */
-const SHARD_NAME = /^(.*)-\d{5}-of-\d{5}(\.[^/]*)$/;
+export const SHARD_NAME = /^(.*)-\d{5}-of-\d{5}(\.[^/]*)$/;
 
 export interface ShardIndex {
   readonly path: string;

@@ -3,12 +3,14 @@ import { isZip, SNIFF_BYTES, safetensorsHeaderLength, startsWith } from '../cont
 import { parseSafetensorsHeader } from '../container/safetensors-header';
 import { describeUnknown, type Sniffed, sniff } from '../container/signatures';
 import { isTarHeader } from '../container/tar-members';
+import { isDirectory, pathOf } from '../convert/open-model';
 import { type CheckpointError, type ErrorCode, isCheckpointError } from '../errors';
 import { DEFAULT_LIMITS } from '../limits';
 import { open } from '../load';
 import type { ByteSource } from '../source/byte-source';
 import { type CheckpointSource, openSource } from '../source/open-source';
 import type { OnProgress } from '../source/progress';
+import { diagnoseFolder, type FolderProblem } from './diagnose-folder';
 import { lookAlike, saidBy, shardIndex, shiftedZip, textMode, trailingZeros } from './look-alikes';
 import { leastBytes } from './salvage-zip';
 import { scan } from './scan';
@@ -23,7 +25,7 @@ export interface Diagnosis {
    * Of a healthy checkpoint its format: `zip`, `legacy`, `tar`, `torchscript`, `safetensors`, `pickle`. Else what it is or
    * what ails it: `html`, `git-lfs-pointer`, `truncated`, `gzip`, `safetensors` (under a name of PyTorch), `empty`, `zip`
    * (of something else), `json`, `hdf5`, `zeros`, `onnx`, `text-mode`, `prefixed`, `git-conflict`, `unsafe`, `corrupt`,
-   * `unsupported`, `limits`, ...
+   * `unsupported`, `limits`, ... Of a folder `folder`.
    */
   readonly kind: string;
   readonly message: string;
@@ -32,6 +34,10 @@ export interface Diagnosis {
   readonly expectedSize?: number;
   /** True where `salvage` is worth a try: some of the storages may be whole. */
   readonly salvageable?: boolean;
+  /** Of a folder, what is wrong in it; absent where nothing is. */
+  readonly problems?: readonly FolderProblem[];
+  /** Of a folder, what is no mistake and worth to be known. */
+  readonly notes?: readonly string[];
 }
 
 /** Options of `diagnose`. */
@@ -63,8 +69,18 @@ const AGAIN = 'download or copy it again';
 /** So many zero bytes at the end are space that was never filled. */
 const TAIL_BYTES = 4096;
 
-/** Throws CheckpointError only when there is no file to look at. */
+/**
+ * Says what a file is and what is wrong with it; of a folder, what is wrong with each checkpoint in it, and between shards
+ * and their index. Throws CheckpointError only when there is nothing to look at.
+ */
 export async function diagnose(source: CheckpointSource, options: DiagnoseOptions = {}): Promise<Diagnosis> {
+  const path = pathOf(source);
+  return path !== undefined && isDirectory(path)
+    ? diagnoseFolder(path, options, diagnoseFile)
+    : diagnoseFile(source, options);
+}
+
+async function diagnoseFile(source: CheckpointSource, options: DiagnoseOptions): Promise<Diagnosis> {
   const { signal } = options;
   const bytes = await openSource(source, { limits: DEFAULT_LIMITS, signal, onProgress: options.onProgress });
   try {
