@@ -2,6 +2,8 @@
 import type { Span } from '../binding';
 import type { DType } from '../dtype';
 import { CheckpointError } from '../errors';
+import { WIDEST_ITEM_BYTES } from '../source/byte-source';
+import { iterableReader, spool } from '../source/spool';
 import { isContiguous } from '../tensor/geometry';
 import { chunksOf, MemoryBytes, Storage, type StorageBytes } from '../tensor/storage';
 import { Tensor } from '../tensor/tensor';
@@ -84,13 +86,20 @@ export class EncodedBytes implements StorageBytes {
 
   async *open(): AsyncGenerator<Uint8Array, void, undefined> {
     const tensor = this.#tensor;
-    const { source, nbytes } = tensor.storage;
-    const isWhole = isContiguous(tensor.shape, tensor.stride) && tensor.storageOffset === 0 && tensor.nbytes === nbytes;
-    if (!source.asyncOnly || !isWhole || tensor.dtype.elementsPerByte > 1) {
-      yield* encodedPieces(await atHand(tensor), this.#encoding, this.#through);
+    if (!tensor.storage.source.asyncOnly) {
+      yield* encodedPieces(tensor, this.#encoding, this.#through);
       return;
     }
-    const pieces = source.open?.() ?? chunksOf(source);
+    const pieces = inOrder(tensor);
+    if (!pieces) {
+      const { near, close } = await spooled(tensor);
+      try {
+        yield* encodedPieces(near, this.#encoding, this.#through);
+      } finally {
+        close();
+      }
+      return;
+    }
     for await (const blocks of wholeBlocks(pieces, BLOCK_ELEMENTS * tensor.dtype.itemsize)) {
       const length = blocks.byteLength / tensor.dtype.itemsize;
       const part = over(tensor, new MemoryBytes(blocks), [length], [1], 0);
@@ -141,20 +150,37 @@ async function* wholeBlocks(
   if (rest.length > 0) yield rest;
 }
 
+/** The bytes that a tensor reaches, from the first to behind the last, in its storage. */
+function windowOf({ dtype, shape, stride, storageOffset }: Tensor): { start: number; byteLength: number } {
+  const per = dtype.elementsPerByte;
+  const last = shape.reduce((sum, size, d) => sum + (size - 1) * (stride[d] as number), storageOffset);
+  const start = Math.floor(storageOffset / per) * dtype.itemsize;
+  return { start, byteLength: (Math.floor(last / per) + 1) * dtype.itemsize - start };
+}
+
+/** The bytes of a tensor on a server or in a stream as they come, where that is the order of its elements. */
+function inOrder(tensor: Tensor): AsyncIterable<Uint8Array> | undefined {
+  const { source, nbytes } = tensor.storage;
+  if (tensor.dtype.elementsPerByte > 1 || !isContiguous(tensor.shape, tensor.stride)) return undefined;
+  const { start, byteLength } = windowOf(tensor);
+  if (byteLength === nbytes) return source.open?.() ?? chunksOf(source);
+  return source.open ? undefined : chunksOf(source.slice(start, byteLength));
+}
+
 /**
- * The tensor itself, or over a copy in memory where its bytes are on a server or in a stream and it does not take them in
- * their order.
+ * A tensor on a server or in a stream whose elements are taken in another order than its bytes come: over a copy of what
+ * it reaches, in memory while that is small, in a nameless temporary file beyond that.
  */
-async function atHand(tensor: Tensor): Promise<Tensor> {
-  const { storage, shape, stride, storageOffset } = tensor;
-  if (!storage.source.asyncOnly) return tensor;
-  const copy = new Uint8Array(storage.nbytes);
-  let at = 0;
-  for await (const chunk of storage.source.open?.() ?? storage.chunks()) {
-    copy.set(chunk, at);
-    at += chunk.byteLength;
-  }
-  return over(tensor, new MemoryBytes(copy), shape, stride, storageOffset);
+async function spooled(tensor: Tensor): Promise<{ readonly near: Tensor; close(): void }> {
+  const { storage, dtype, shape, stride, storageOffset } = tensor;
+  const { source } = storage;
+  // A stream has no middle to begin at.
+  const { start, byteLength } = source.open ? { start: 0, byteLength: storage.nbytes } : windowOf(tensor);
+  const pieces = source.open?.() ?? chunksOf(source.slice(start, byteLength));
+  const copy = await spool(iterableReader(pieces), { maxBytes: byteLength, expectedBytes: byteLength });
+  const bytes = copy.storageBytes(0, byteLength, WIDEST_ITEM_BYTES);
+  const offset = storageOffset - (start / dtype.itemsize) * dtype.elementsPerByte;
+  return { near: over(tensor, bytes, shape, stride, offset), close: () => copy.close() };
 }
 
 /** The same kind of tensor over other bytes. */

@@ -111,7 +111,7 @@ async function extractElements(job: Job, value: PyValue): Promise<ExtractReport>
     value instanceof NdArray
       ? arrayParts(value, format)
       : value instanceof Tensor
-        ? tensorParts(await atHand(value), format)
+        ? tensorParts(value.dtype.elementsPerByte > 1 ? await atHand(value) : value, format)
         : undefined;
   if (!parts) {
     throw new CheckpointError('UNSUPPORTED', `"${path.slice(0, 500)}" is no strided tensor and no array`, {
