@@ -35,6 +35,7 @@ describe('convert', () => {
   const cases: readonly (readonly [what: string, code: number, args: () => string[]])[] = [
     ['a file', 0, () => [good, target(), '--verify']],
     ['an extension that says nothing', 2, () => [good, file('a.unknown')]],
+    ['a dtype by its short name', 0, () => [good, target(), '--dtype', 'bf16']],
     ['a dtype that is none', 2, () => [good, target(), '--dtype', 'int3']],
     ['a format that is none', 2, () => [good, target(), '--to', 'tar']],
     ['a missing file', 3, () => [file('none.pt'), target()]],

@@ -241,6 +241,12 @@ describe('.pt', () => {
     expect(new Set([...checkpoint.tensors()].map(([, tensor]) => (tensor as Tensor).storage.location))).toEqual(
       new Set(['cpu']),
     );
+    // Of a device that this machine lacks too: nothing is put there.
+    await convert(file('cpu.pt'), file('gpu.pt'), { fsync: false, mapLocation: 'cuda', verify: true });
+    const tagged = await open(file('gpu.pt'));
+    expect(new Set([...tagged.tensors()].map(([, tensor]) => (tensor as Tensor).storage.location))).toEqual(
+      new Set(['cuda:0']),
+    );
   });
 });
 

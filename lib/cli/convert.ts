@@ -49,7 +49,7 @@ export function command(): Command {
     )
     .option(
       '--dtype <dtype>',
-      'cast floating tensors: float32, float16, bfloat16, float8_e4m3fn, ..., or q8_0 for gguf',
+      'cast floating tensors: float32, float16, bfloat16 (or bf16), float8_e4m3fn, ..., or q8_0 for gguf',
     )
     .option(
       '--root <path>',

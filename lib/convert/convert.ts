@@ -30,7 +30,7 @@ export interface ConvertOptions
     Pick<LoadOptions, 'io' | 'limits' | 'mapLocation' | 'safeGlobals' | 'weightsOnly'> {
   /** What to write; default: by the extension of the output. */
   to?: TargetName | undefined;
-  /** Casts floating tensors, and only those, as PyTorch does: a DType or its name, or `q8_0` for GGUF. */
+  /** Casts floating tensors, and only those, as PyTorch does: a DType or its name (also bf16, fp16), or `q8_0` for GGUF. */
   dtype?: DType | string | undefined;
   /** Names of the same elements: 'keep-first' (default), 'duplicate' (default of npz), 'error', or which to prefer. */
   aliases?: AliasPolicy | undefined;
@@ -263,9 +263,20 @@ export function stemOf(path: string, target: Target): string {
   return extension === undefined ? name : name.slice(0, -extension.length);
 }
 
+/** What people call dtypes on command lines. */
+const SHORT_NAMES: ReadonlyMap<string, string> = new Map([
+  ['bf16', 'bfloat16'],
+  ['half', 'float16'],
+  ['fp16', 'float16'],
+  ['f16', 'float16'],
+  ['float', 'float32'],
+  ['fp32', 'float32'],
+  ['f32', 'float32'],
+]);
+
 export function encodingFor(dtype: DType | string | undefined): Encoding | undefined {
   if (dtype === undefined || dtype === 'q8_0') return dtype;
-  const found = dtype instanceof DType ? dtype : DType.of(dtype);
+  const found = dtype instanceof DType ? dtype : DType.of(SHORT_NAMES.get(dtype) ?? dtype);
   if (found?.isFloatingPoint) return found;
   throw new TypeError(`${String(dtype)} is no floating dtype; choose one such as float16, bfloat16 or float8_e4m3fn`);
 }

@@ -5,7 +5,8 @@
 
 import type { DType } from '../dtype';
 import { anyAbove, anyOf } from '../glob';
-import { OrderedDict, type PyValue } from '../pickle/values';
+import type { MapLocation } from '../location';
+import { Device, OrderedDict, type PyValue } from '../pickle/values';
 import { save } from '../save';
 import type { Storage } from '../tensor/storage';
 import { Tensor } from '../tensor/tensor';
@@ -65,12 +66,25 @@ function rooted(choice: Choice, options: TargetOptions): PyValue {
     : new OrderedDict<PyValue>(distinct(entries).map(({ name, tensor }): [PyValue, PyValue] => [name, tensor]));
   const excluded = asGraph ? anyOf(chosen.exclude) : undefined;
   const pruned = asGraph ? anyAbove(chosen.prune) : undefined;
-  if (!dtype && options.mapLocation === undefined && !excluded && !pruned) return value;
+  const mapLocation = tagging(options.mapLocation);
+  if (!dtype && mapLocation === undefined && !excluded && !pruned) return value;
   return rewrite(value, {
     drops: (path) => (excluded?.(path) ?? false) || (pruned?.(path) ?? false),
-    replace:
-      dtype || options.mapLocation !== undefined ? retyper(value, dtype, options.mapLocation) : (tensor) => tensor,
+    replace: dtype || mapLocation !== undefined ? retyper(value, dtype, mapLocation) : (tensor) => tensor,
   });
+}
+
+/** Devices of PyTorch with memory of their own. */
+const ACCELERATORS: ReadonlySet<string> = new Set(['cuda', 'mps', 'xpu', 'hpu']);
+
+/** A file may say that it is for a device which this machine lacks: nothing is put there when it is written. */
+function tagging(mapLocation: MapLocation | undefined): MapLocation | undefined {
+  if (typeof mapLocation !== 'string' && !(mapLocation instanceof Device)) return mapLocation;
+  const device = new Device(mapLocation);
+  if (!ACCELERATORS.has(device.type)) return mapLocation;
+  // PyTorch writes an index where there can be several.
+  const tag = String(device.type === 'cuda' ? new Device('cuda', device.index ?? 0) : device);
+  return (storage) => storage.withLocation(tag);
 }
 
 /** About the size of the file: what the tensors reach of each storage, at most all of it. */
