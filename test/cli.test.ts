@@ -258,6 +258,16 @@ describe('the terminal', () => {
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
   });
 
+  // Regression: the help was written before anybody listened for a reader that is gone.
+  test.skipIf(process.platform === 'win32')('so does one of the help', () => {
+    const { stdout, stderr } = spawnSync(
+      'sh',
+      ['-c', '("$0" "$1" convert --help; echo "exit $?" >&2) | true', process.execPath, main],
+      { encoding: 'utf8' },
+    );
+    expect([stdout, stderr]).toEqual(['', 'exit 0\n']);
+  });
+
   test.each([
     ['ls', []],
     ['ls', ['--json']],

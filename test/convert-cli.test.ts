@@ -95,6 +95,9 @@ test('a line of progress', () => {
   );
   for (const columns of [20, 60, 79]) expect(progressText(told, 3, columns).length).toBeLessThanOrEqual(columns);
   expect(progressText({ ...told, totalBytes: 900 << 20 }, 3, 79)).toContain('14 min 57 s left');
+  // Regression: what was left was forecast from the first kilobyte, and the numbers were cut in the middle.
+  expect(progressText(told, 0.4, 200)).not.toContain('left');
+  expect(progressText(told, 3, 50)).toBe('3.00 MiB of 4.00 MiB (75 %), 1 s left, file 2 of 9');
 });
 
 describe('edit', () => {

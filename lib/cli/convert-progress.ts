@@ -13,6 +13,8 @@ export interface Meter {
 const INTERVAL_MILLISECONDS = 100;
 /** What is done sooner needs no progress. */
 const QUIET_MILLISECONDS = 300;
+/** The first pieces tell nothing of how long the rest takes. */
+const SETTLED_SECONDS = 1;
 
 export function progressMeter(): Meter {
   const stream = process.stderr;
@@ -44,8 +46,10 @@ export function progressText(progress: Told, seconds: number, columns: number): 
       : humanBytes(bytes),
     `${humanBytes(rate)}/s`,
   ];
-  if (totalBytes && rate > 0) parts.push(`${duration((totalBytes - bytes) / rate)} left`);
+  if (totalBytes && rate > 0 && seconds >= SETTLED_SECONDS) parts.push(`${duration((totalBytes - bytes) / rate)} left`);
   if (files !== undefined) parts.push(`file ${Math.min((filesDone ?? 0) + 1, files)} of ${files}`);
+  // Where there is no room for all of it, the rate is what is missed least.
+  if (columnsOf(parts.join(', ')) > columns) parts.splice(1, 1);
   const text = parts.join(', ');
   if (file === undefined) return shorten(text, columns);
   const share = fileBytes !== undefined && fileTotalBytes ? ` ${percent(fileBytes, fileTotalBytes)}` : '';

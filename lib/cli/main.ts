@@ -5,7 +5,7 @@
  */
 import { Command, CommanderError } from 'commander';
 import { EXIT, tellFailure, UsageError } from './outcome';
-import { Output } from './output';
+import { isClosedPipe, Output } from './output';
 
 interface Row {
   readonly names: readonly string[];
@@ -125,7 +125,18 @@ Exit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 unreadable input, 4 unw
   return program;
 }
 
+/** A reader that has seen enough of the output ends the program quietly; one that left the messages changes nothing. */
+function heedReaders(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error) => {
+      if (!isClosedPipe(error)) throw error;
+      if (stream === process.stdout) process.exit(EXIT.done);
+    });
+  }
+}
+
 async function main(args: readonly string[]): Promise<void> {
+  heedReaders();
   const json = args.includes('--json');
   // With --json the failure is told once, on stdout.
   const program = await programFor(args);

@@ -50,10 +50,6 @@ export async function runCommand(options: CommonOptions, work: (run: Run) => Pro
   const json = options.json ?? false;
   const abort = new AbortController();
   const interrupts = listenForSignals(abort);
-  process.stdout.on('error', (error) => {
-    if (isClosedPipe(error)) process.exit(EXIT.done);
-    throw error;
-  });
   const err = new Output(process.stderr, options.width);
   const run: Run = {
     out,
@@ -61,7 +57,10 @@ export async function runCommand(options: CommonOptions, work: (run: Run) => Pro
     signal: abort.signal,
     warn: async (text) => {
       await err.line(err.paint(text.startsWith('UNSAFE') ? 'red' : 'yellow', `! ${printable(text)}`));
-      await err.flush();
+      // Nobody listening to warnings is no reason to stop.
+      await err.flush().catch((error: unknown) => {
+        if (!isClosedPipe(error)) throw error;
+      });
     },
     printJson: (value) => out.line(jsonText(value, 2)),
   };
