@@ -94,8 +94,7 @@ export class LocalFile implements ByteSource {
     this.#pending = [];
     this.#announced = [];
     const { windowBytes, pageBytes } = host();
-    for (const plan of planWindows(ranges, windowBytes, pageBytes))
-      this.#windows.push(new FileWindow(this, plan));
+    for (const plan of planWindows(ranges, windowBytes, pageBytes)) this.#windows.push(new FileWindow(this, plan));
     return this.#windows.find((window) => holds(window, range)) as FileWindow;
   }
 
