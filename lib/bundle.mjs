@@ -30,6 +30,15 @@ const PARTS = [
   ['print', /^tensor\/print[\w-]*\./],
   ['save', /^(save|compact|sink\/.*|container\/.*-writer|pickle\/(pickler.*|.*-writer))\./],
   ['formats', /^container\/(bare-pickle|legacy|model-json|pickle-stream|safetensors.*|signatures|tar.*)\./],
+  // What opening a file takes and importing the package does not.
+  ['load', /^(load|location|provenance|walk)\./],
+  [
+    'load',
+    /^container\/(byte-order|detect|inflated-bytes|magic|nested|persistent-id|record-names|torchscript|zip.*)\./,
+  ],
+  ['load', /^pickle\/(canonical-tensor|chunked-list|construct|decode|globals|machine|memo|names|numpy|opcodes)\./],
+  ['load', /^pickle\/(python|rebuild|unpickler|verdicts|weights-only)\./],
+  ['load', /^source\/(local-file|memory|open-source|windows)\./],
   ['remote', /^source\/(http-file|remote.*|s3|spool)\./],
   ['inspect', /^inspect\/(find|inspect|leaves|manifest|numbers|show|statistics|storage-.*|summary|unsafe)\./],
   ['examine', /^inspect\//],
@@ -71,7 +80,7 @@ function postponed(code) {
   });
   if (names.length === 0) return head;
   return head
-    .replace(new RegExp(`(?<![\\w$.])(${names.join('|')})(?=\\.)`, 'g'), '$1.loaded')
+    .replace(new RegExp(`(?<![\\w$]|(?<!\\.\\.)\\.)(${names.join('|')})(?=\\.)`, 'g'), '$1.loaded')
     .replace(EXPORT, (_, name, part, inPart) => {
       standIns.push(inPart);
       return `exports.${name} = function ${name}(...args) { return ${part}.${inPart}(...args); };`;

@@ -136,7 +136,7 @@ class Batch {
     // By name, so that threads can be told of it and the journal can tell one from another.
     this.#taskOptions = { ...rest, to, dtype: options.dtype instanceof DType ? options.dtype.name : options.dtype };
     this.#optionsKey = keyOf(this.#taskOptions);
-    this.#journal = new Journal(outputDir);
+    this.#journal = new Journal(outputDir, options.fsync ?? true);
     this.#scan = scanDirectory(inputDir, outputDir, {
       target,
       files: options.files,

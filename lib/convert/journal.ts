@@ -40,11 +40,14 @@ const NAME = `${OWN_PREFIX}-journal.jsonl`;
 
 export class Journal {
   readonly #folder: string;
+  readonly #fsync: boolean;
   readonly #finished = new Map<string, Finished>();
   #file: number | undefined;
 
-  constructor(folder: string) {
+  /** `fsync`: whether a line is on the disk when `add` returns, and with it, on many file systems, all outputs before it. */
+  constructor(folder: string, fsync: boolean) {
     this.#folder = folder;
+    this.#fsync = fsync;
     for (const line of this.#lines()) {
       const entry = parse(line);
       if (entry) this.#finished.set(entry.input, entry);
@@ -95,7 +98,7 @@ export class Journal {
       this.#file ??= openSync(join(this.#folder, NAME), 'a');
       // A line that a kill cut short must not swallow this one.
       writeSync(this.#file, `\n${JSON.stringify({ ...entry, outputs } satisfies Finished)}\n`);
-      fsyncSync(this.#file);
+      if (this.#fsync) fsyncSync(this.#file);
     } catch (cause) {
       throw new CheckpointError('WRITE_FAILED', `the journal cannot be written: ${(cause as Error).message}`, {
         path: join(this.#folder, NAME),
