@@ -323,7 +323,7 @@ describe('the packed package', () => {
     const [started, read, used] = JSON.parse(output) as [string[], string[], string[]];
     const core = ['index.js', 'core.js', 'rolldown-runtime.js'];
     expect(started).toEqual(core);
-    expect(read).toEqual([...core, 'load.js']);
+    expect(read).toEqual([...core, 'print.js', 'load.js']);
     for (const part of ['nn.js', 'save.js', 'print.js', 'inspect.js']) expect(used).toContain(part);
     for (const part of ['optim.js', 'convert.js', 'remote.js', 'formats.js', 'examine.js'])
       expect(used).not.toContain(part);
