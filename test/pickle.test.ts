@@ -6,6 +6,7 @@ import { type LoadOptions, loadSync } from '../lib/load';
 import { Op } from '../lib/pickle/opcodes';
 import { ByteArray, FrozenSet, PyGlobal, PyObject, type PyValue, Tuple } from '../lib/pickle/values';
 import { repr } from '../lib/repr';
+import { toBytes } from '../lib/save';
 import { valueAt, walk } from '../lib/walk';
 import { bytesOf, zipCheckpoint } from './container-samples';
 
@@ -310,6 +311,31 @@ describe('keys that are equal in Python', () => {
     expect([...(run('}K\x01Ns\x88\x88s') as Map<PyValue, PyValue>)]).toEqual([[1, true]]);
     expect([...(run('}\x89NsK\x00\x88s') as Map<PyValue, PyValue>)]).toEqual([[false, true]]);
     expect([...(run('}K\x01NsF1.0\n\x88s') as Map<PyValue, PyValue>)]).toEqual([[1, true]]);
+    expect([...(run('\x8f(K\x01\x88K\x02\x90') as Set<PyValue>)]).toEqual([1, 2]);
+  });
+});
+
+describe('keys that are one in JavaScript', () => {
+  // Regression: of several NaNs, each a key of its own in Python, the last one alone was kept.
+  const [usual, odd] = ['G\x7f\xf8\0\0\0\0\0\0', 'G\xff\xf8\0\0\0\0\0\x01'];
+  const bits = async (value: PyValue): Promise<Buffer> => Buffer.from(await toBytes(value));
+  test.each([
+    ['a dict', `}(${usual}K\x01${usual}K\x02${odd}K\x03u`, '{nan: 1, nan: 2, nan: 3}'],
+    ['an OrderedDict', `ccollections\nOrderedDict\n)R(${usual}K\x01${odd}K\x02u`, 'OrderedDict([(nan, 1), (nan, 2)])'],
+    ['a Counter', `ccollections\nCounter\n}(${usual}K\x01${usual}K\x02u\x85R`, 'Counter({nan: 2, nan: 1})'],
+    ['a set of protocol 2', `c__builtin__\nset\n](${usual}${odd}K\x01${usual}e\x85R`, '{nan, nan, 1, nan}'],
+    ['a set', `\x8f(${usual}${odd}${usual}\x90`, '{nan, nan, nan}'],
+    ['a frozenset', `(${usual}${usual}\x91`, 'frozenset({nan, nan})'],
+  ])('every NaN of %s', async (_name, pickle, text) => {
+    const value = run(pickle);
+    expect(repr(value)).toBe(text);
+    const saved = await bits(value);
+    for (const nan of [usual, odd].filter((one) => pickle.includes(one)))
+      expect(saved.toString('latin1').split(nan).length).toBe(pickle.split(nan).length);
+    expect((await bits(loadSync(saved))).equals(saved)).toBe(true);
+  });
+  test('the first NaN is a number', () => {
+    expect((run(`}(${usual}K\x01${usual}K\x02u`) as Map<PyValue, PyValue>).get(Number.NaN)).toBe(1);
   });
 });
 

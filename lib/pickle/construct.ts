@@ -6,12 +6,12 @@
  */
 import { Tensor } from '../tensor/tensor';
 import { buildInstance, instantiate, pickledForm } from './classes';
+import { filedKey } from './keys';
 import { buildTensor } from './rebuild';
 import { fail, type Host, KnownGlobal, StorageClass } from './rules';
 import {
   type Construction,
   Counter,
-  FrozenSet,
   NdArray,
   OrderedDict,
   PyGlobal,
@@ -118,7 +118,7 @@ export function setItem(
   if (target instanceof Map) {
     if (weightsOnly && target.constructor !== Map && !(target instanceof OrderedDict) && !(target instanceof Counter))
       refuseItem(target);
-    const slot = typeof key === 'string' ? key : hashable(target as Map<PyValue, PyValue>, key);
+    const slot = filedKey(target as Map<PyValue, PyValue>, key);
     target.set(slot, value);
     return { key: slot };
   }
@@ -136,17 +136,6 @@ function refuseItem(target: PyValue, weightsOnly = true): never {
       `Can only SETITEM for dict, collections.OrderedDict, collections.Counter, but got ${typeName(target)}`,
     );
   return fail(`an item is set in a ${typeName(target)}, which is no dict`);
-}
-
-/** The key under which Python would file `key`: True is 1 there, and a list cannot be a key. */
-function hashable(map: Map<PyValue, PyValue>, key: PyValue): PyValue {
-  if (typeof key === 'boolean') return map.has(Number(key)) ? Number(key) : key;
-  if (key === 0 || key === 1) return !map.has(key) && map.has(key === 1) ? key === 1 : key;
-  const mutable =
-    key instanceof Map ||
-    (key instanceof Set && !(key instanceof FrozenSet)) ||
-    (Array.isArray(key) && !(key instanceof Tuple));
-  return mutable ? fail(`a ${typeName(key)} cannot be the key of a dict`) : key;
 }
 
 /** The list that APPEND and APPENDS add to. */

@@ -15,6 +15,7 @@ import { CanonicalEntry, CanonicalTensor } from './canonical-tensor';
 import { appendItems, persistentIdItems, setItem } from './construct';
 import { clip, decimal, decodeByteString, decodeUtf8, parseInteger, type StringEncoding } from './decode';
 import type { GlobalResolver } from './globals';
+import { filedKey } from './keys';
 import { Memo } from './memo';
 import { type GlobalNames, markUnmemoized, NoteTaker, noteFloat, noteFloatKey, noteNan } from './notes';
 import { Op } from './opcodes';
@@ -387,9 +388,9 @@ export class Machine {
 
   addToSet(set: Set<PyValue>, from: number): void {
     for (let i = from; i < this.depth; i++) {
-      set.add(this.stack[i] as PyValue);
-      if (this.origins[i] !== 0)
-        this.note(set, this.stack[i] as PyValue, this.stack[i] as PyValue, this.origins[i] as number, true);
+      const member = filedKey(set, this.stack[i] as PyValue);
+      set.add(member);
+      if (this.origins[i] !== 0) this.note(set, member, this.stack[i] as PyValue, this.origins[i] as number, true);
     }
     this.depth = from;
   }

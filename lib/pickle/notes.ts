@@ -130,13 +130,13 @@ export function floatKey(container: object, key: number): number | undefined {
 /** The set that a pickle makes from a list, by the list: strings of the list are noted when the pickle has been read. */
 const setsOfLists = new WeakMap<object, object>();
 
-/** Hands the notes of a list's items to the set that is made from it. */
-export function moveItemNotes(list: readonly PyValue[], set: object): void {
+/** Hands the notes of a list's items to the set that is made from it, where item i has become `members[i]`. */
+export function moveItemNotes(list: readonly PyValue[], members: readonly PyValue[], set: object): void {
   if (list.length === 0) return;
   setsOfLists.set(list, set);
-  for (const note of notes.get(list)?.values.values() ?? []) {
+  for (const [index, note] of notes.get(list)?.values ?? []) {
     if (typeof note === 'number') noteFloatKey(set, note);
-    else if (typeof note === 'bigint') noteNan(set, Number.NaN, note, true);
+    else if (typeof note === 'bigint') noteNan(set, members[index as number] as PyValue, note, true);
   }
 }
 

@@ -13,16 +13,15 @@ import { Tensor } from '../tensor/tensor';
 import { joinPath } from '../walk';
 import { getPickled, type Picklable, pickledForm } from './classes';
 import { dictSteps, listSteps, orderedDictSteps, reductionSteps, setSteps, tupleSteps } from './collection-writer';
+import { checkKey } from './keys';
 import { python3Parts } from './names';
 import { floatKey, isFloatSlot, isUnmemoized, keyIdentity, ROOT_SLOT, StringIdentity, stringIdentity } from './notes';
 import { Op } from './opcodes';
 import { type Child, type PickleTarget, PickleWriter, refuse, type Steps } from './pickle-writer';
 import { makeTensorWriter, type TensorWriter } from './tensor-writer';
 import {
-  ByteArray,
   Complex,
   Device,
-  FrozenSet,
   Layout,
   NdArray,
   NumpyScalar,
@@ -101,7 +100,7 @@ export class Pickler extends PickleWriter {
   #save(child: Child): Steps | undefined {
     const [value, container, slot, isKey] = child;
     if (isKey && typeof value !== 'string' && (container instanceof Map || container instanceof Set))
-      checkKey(value as PyValue, (key) => container.has(key));
+      checkKey(container as Map<PyValue, PyValue> | Set<PyValue>, value as PyValue);
     this.out.boundary();
     switch (typeof value) {
       case 'string':
@@ -132,6 +131,11 @@ export class Pickler extends PickleWriter {
           this.out.u8(Op.NONE);
           return undefined;
         }
+        if (value instanceof PyFloat) {
+          // A key that is one of several NaNs has bits of its own.
+          this.slotFloat(value.value, isKey ? container : undefined, slot, true);
+          return undefined;
+        }
         return this.#saveObject(value, container instanceof PyObject && slot === '__args__');
       default:
         throw refuse(
@@ -159,8 +163,7 @@ export class Pickler extends PickleWriter {
 
   /** Objects without contents. */
   #saveScalarObject(value: object): boolean {
-    if (value instanceof PyFloat) this.float(value.value);
-    else if (value instanceof PyInt) this.int(value.value);
+    if (value instanceof PyInt) this.int(value.value);
     else if (value instanceof StringIdentity) this.string(value.text, value);
     else if (value instanceof Complex) {
       this.call(value, 'builtins', 'complex', () => {
@@ -238,34 +241,4 @@ function entriesOf(object: Readonly<Record<string, PyValue>>): [string, PyValue]
       );
     }
   });
-}
-
-/**
- * Refuses what Python refuses or merges: keys without a hash, and numbers that are equal there although not here, such as
- * 1, true and 1n.
- */
-function checkKey(key: PyValue, has: (key: PyValue) => boolean): void {
-  const mutable =
-    (Array.isArray(key) && !(key instanceof Tuple)) ||
-    key instanceof Map ||
-    (key instanceof Set && !(key instanceof FrozenSet)) ||
-    key instanceof ByteArray;
-  if (mutable) throw refuse(`a ${typeName(key)} cannot be the key of a dict or member of a set in Python`);
-  const number =
-    typeof key === 'boolean'
-      ? Number(key)
-      : typeof key === 'bigint'
-        ? exactNumber(key)
-        : key instanceof PyFloat
-          ? key.value
-          : key instanceof PyInt
-            ? exactNumber(key.value)
-            : undefined;
-  if (number !== undefined && has(number)) throw refuse(`the keys ${String(key)} and ${number} are one key in Python`);
-}
-
-/** The number that is this integer, if one is: 2^53 + 1 and 10^400 equal none. */
-function exactNumber(value: bigint): number | undefined {
-  const number = Number(value);
-  return Number.isFinite(number) && BigInt(number) === value ? number : undefined;
 }

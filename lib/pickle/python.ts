@@ -1,6 +1,7 @@
 /** Rules for Python's own types, where the pickle calls them. */
 
 import { type ClassLookup, instantiate } from './classes';
+import { filedKey } from './keys';
 import { moveItemNotes, moveNotes, shareNotes } from './notes';
 import { fail, type GlobalRule } from './rules';
 import {
@@ -29,7 +30,8 @@ function pairsInto(map: Map<PyValue, PyValue>, items: PyValue | undefined): void
   if (!Array.isArray(items)) fail(`a dict is made from a ${typeName(items)}`);
   for (const pair of items as PyValue[]) {
     if (!Array.isArray(pair) || pair.length !== 2) fail('a dict is made from items that are no pairs');
-    map.set((pair as PyValue[])[0] as PyValue, (pair as PyValue[])[1] as PyValue);
+    const [key, value] = pair as [PyValue, PyValue];
+    map.set(filedKey(map, key), value);
   }
 }
 
@@ -40,9 +42,15 @@ function items(args: Tuple): Iterable<PyValue> {
   return fail(`a set is made from a ${typeName(first)}`);
 }
 
-/** The set, which knows of its members what was noted of the list that it is made from. */
-function withNotes(args: Tuple, set: Set<PyValue>): Set<PyValue> {
-  if (Array.isArray(args[0])) moveItemNotes(args[0] as PyValue[], set);
+/** Fills the set, which then knows of its members what was noted of the list that they come from. */
+function filled(set: Set<PyValue>, args: Tuple): Set<PyValue> {
+  const members: PyValue[] = [];
+  for (const item of items(args)) {
+    const member = filedKey(set, item);
+    set.add(member);
+    members.push(member);
+  }
+  if (Array.isArray(args[0])) moveItemNotes(args[0] as PyValue[], members, set);
   return set;
 }
 
@@ -148,8 +156,8 @@ export const pythonRules: readonly (readonly [global: string, rule: GlobalRule])
       },
     },
   ],
-  ['builtins.set', { reduce: (args) => withNotes(args, new Set(items(args))) }],
-  ['builtins.frozenset', { reduce: (args) => withNotes(args, new FrozenSet(items(args))) }],
+  ['builtins.set', { reduce: (args) => filled(new Set(), args) }],
+  ['builtins.frozenset', { reduce: (args) => filled(new FrozenSet(), args) }],
   ['builtins.bytes', { reduce: byteValues }],
   [
     'builtins.bytearray',

@@ -92,7 +92,10 @@ export class Complex {
   }
 }
 
-/** A number that is to be saved as a Python float, whatever its value. `load` never returns one. */
+/**
+ * A number that is to be saved as a Python float, whatever its value. `load` never returns one, but for the second and
+ * further NaN keys of a dict or members of a set: a Map has room for one NaN that is a number.
+ */
 export class PyFloat {
   readonly value: number;
   constructor(value: number) {
