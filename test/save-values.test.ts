@@ -111,6 +111,30 @@ describe('values of JavaScript', () => {
     expect((back.get('list') as PyValue[])[1]).toBe(back);
   });
 
+  // Regression: a second one was made, and what belongs to it was written twice.
+  test.each([2, 4] as const)('what its own arguments hold is made once, protocol %i', async (pickleProtocol) => {
+    const counter = new Counter();
+    (counter as Map<PyValue, PyValue>).set(1, [counter]);
+    const object = new PyObject(new PyGlobal('m', 'C'), Tuple.of<PyValue>([]), 'reduce');
+    (object.args[0] as PyValue[]).push(object);
+    object.listItems = [1];
+    const set = new Set<PyValue>();
+    const frozen = new FrozenSet<PyValue>();
+    for (const one of [set, frozen]) {
+      one.add(new PyObject(new PyGlobal('m', 'D'), new Tuple(), 'newobj', new Map([['home', one]])));
+    }
+    const value = [counter, object, set, frozen];
+    const back = await roundTrip<[Counter, PyObject, Set<PyObject>, Set<PyObject>]>([value, ...value], {
+      pickleProtocol,
+    });
+    const [inner, ...outer] = back as unknown as [typeof back, ...PyValue[]];
+    expect(outer.every((one, i) => one === inner[i])).toBe(true);
+    expect((inner[0].get(1) as unknown as PyValue[])[0]).toBe(inner[0]);
+    expect((inner[1].args[0] as PyValue[])[0]).toBe(inner[1]);
+    expect(inner[1].listItems).toEqual([1]);
+    for (const one of [inner[2], inner[3]]) expect([...one][0]?.get('home')).toBe(one);
+  });
+
   test.each([1000, 100_000])('%i levels of nesting', async (depth) => {
     let value: unknown = 'bottom';
     for (let i = 0; i < depth; i++) value = i % 3 === 0 ? [value] : i % 3 === 1 ? { x: value } : Tuple.of(value);

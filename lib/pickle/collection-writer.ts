@@ -143,7 +143,7 @@ export function* orderedDictSteps(pickle: PickleWriter, dict: OrderedDict): Step
     out.u8(Op.EMPTY_TUPLE);
   }
   out.u8(Op.REDUCE);
-  pickle.memoize(dict);
+  if (!pickle.memoizeMade(dict)) return;
   if (!(dict instanceof Counter)) yield* iteratedEntries(pickle, dict, [...dict]);
   if (!dict.attributes?.size) return;
   yield [dict.attributes, undefined, ''];
@@ -161,7 +161,7 @@ export function* setSteps(pickle: PickleWriter, set: Set<PyValue>): Steps {
     yield* setItems(pickle, set, items, Op.APPENDS);
     pickle.tupleOf(1);
     out.u8(Op.REDUCE);
-    return pickle.memoize(set);
+    return void pickle.memoizeMade(set);
   }
   if (!frozen) {
     out.u8(Op.EMPTY_SET);
@@ -170,6 +170,12 @@ export function* setSteps(pickle: PickleWriter, set: Set<PyValue>): Steps {
   }
   out.u8(Op.MARK);
   for (const item of items) yield [item, set, item, true];
+  // One that was written on the way, as the attribute of a member, takes the place of this one.
+  if (pickle.knows(set)) {
+    out.u8(Op.POP_MARK);
+    pickle.recall(set);
+    return;
+  }
   out.u8(Op.FROZENSET);
   pickle.memoize(set);
 }
@@ -235,7 +241,7 @@ export function* reductionSteps(pickle: PickleWriter, object: PyObject, identity
       construction === 'reduce' || ((construction === 'inst' || construction === 'obj') && args.length > 0);
     out.u8(byCall ? Op.REDUCE : Op.NEWOBJ);
   }
-  pickle.memoizeMade(identity);
+  if (!pickle.memoizeMade(identity)) return;
   if (object.listItems) yield* iteratedItems(pickle, object.listItems);
   if (object.dictItems) yield* iteratedEntries(pickle, object.dictItems, object.dictItems);
   if (object.state === undefined) return;

@@ -72,13 +72,17 @@ export class PickleWriter {
   }
 
   /**
-   * The same for an object that its call has just made. One that was written on the way, as an argument of itself, is
-   * taken off the stack again and referred to.
+   * The same for an object that its call has just made. One that was written on the way, below an argument of itself, is
+   * taken off the stack again and referred to: false, and what else belongs to the object is written already.
    */
-  memoizeMade(identity: object): void {
-    if (!this.#memo.has(identity)) return this.memoize(identity);
-    this.out.u8(Op.POP);
-    this.recall(identity);
+  memoizeMade(identity: object): boolean {
+    const isNew = !this.#memo.has(identity);
+    if (isNew) this.memoize(identity);
+    else {
+      this.out.u8(Op.POP);
+      this.recall(identity);
+    }
+    return isNew;
   }
 
   /** Whether the object was written before. */
