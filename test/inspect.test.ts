@@ -12,7 +12,8 @@ import { inspect } from '../lib/inspect/inspect';
 import { pickleGlobals } from '../lib/inspect/pickle-globals';
 import { scan } from '../lib/inspect/scan';
 import { show } from '../lib/inspect/show';
-import { openSync } from '../lib/load';
+import { loadSync, openSync } from '../lib/load';
+import type { PyGlobal, PyObject } from '../lib/pickle/values';
 import { toBytes } from '../lib/save';
 import { Tensor } from '../lib/tensor/tensor';
 import { bytesOf, dict, floats, py, storageId, tar, tensor, zip, zipCheckpoint } from './container-samples';
@@ -229,6 +230,26 @@ describe('scan', () => {
     const bytes = py.pickle(py.global('mine.models', 'Net'), ')R');
     expect(await scan(bytes)).toMatchObject({ verdict: 'unknown' });
     expect(await scan(bytes, { allow: ['mine.*'] })).toMatchObject({ verdict: 'safe' });
+  });
+
+  test('a union of types, which is a reduction of harmless names, is loaded and not called an attack', async () => {
+    // int | None, as Python pickles it; what else is reduced with must be named, and counts by its own name.
+    const reduce = (what: string): Buffer =>
+      py.pickle(
+        py.global('__builtin__', 'reduce'),
+        what,
+        `${py.global('__builtin__', 'long')}${py.global('__builtin__', 'type')}N\x85R\x86\x86R`,
+      );
+    const union = reduce(py.global('_operator', 'or_'));
+    expect(await scan(union)).toMatchObject({ verdict: 'unknown' });
+    const value = loadSync(union) as PyObject;
+    expect([value.global, (value.args[0] as PyGlobal).global]).toEqual(['functools.reduce', '_operator.or_']);
+    const attack = reduce(py.global('os', 'system'));
+    expect(await scan(attack)).toMatchObject({ verdict: 'dangerous' });
+    expect(() => loadSync(attack)).toThrow(expect.objectContaining({ code: 'UNSAFE_GLOBAL' }));
+    expect(() => loadSync(union, { weightsOnly: true })).toThrow(
+      'GLOBAL functools.reduce was not an allowed global by default',
+    );
   });
 
   test.each([

@@ -154,7 +154,6 @@ const DANGEROUS_GLOBALS: ReadonlySet<string> = new Set([
   'operator.itemgetter',
   '_operator.attrgetter',
   '_operator.methodcaller',
-  'functools.reduce',
   'builtins.map',
   'builtins.filter',
   'numpy.load',
@@ -185,6 +184,7 @@ const HARMLESS_TYPES: ReadonlySet<string> = new Set([
   'SimpleNamespace',
   'MappingProxyType',
   'GenericAlias',
+  'UnionType',
   'NoneType',
   'EllipsisType',
 ]);
