@@ -21,33 +21,67 @@ export class StringIdentity {
   }
 }
 
+type Note = number | bigint | StringIdentity;
+
 interface ContainerNotes {
   /** Dict keys and set members: the float that is integral, the bits of a NaN, or the string of its own. */
-  readonly keys: Map<PyValue, number | bigint | StringIdentity>;
+  keys?: Map<PyValue, Note>;
   /** By key, index or attribute: the number that is a float although integral, the bits of a NaN, or the string with its identity. */
-  readonly values: Map<PyValue, number | bigint | StringIdentity>;
+  values?: Map<PyValue, Note>;
 }
 
-const notes = new WeakMap<object, ContainerNotes>();
+/** A constructor that gives what it is given, so that a class over it adds its private fields to that object. */
+const Given = class {
+  constructor(object: object) {
+    // biome-ignore lint/correctness/noConstructorReturn: the point of this class
+    return object;
+  }
+} as new (
+  object: object,
+) => object;
+
+/**
+ * The notes of a container, in a private field of its own. Nobody sees it, and unlike the entries of a WeakMap, which the
+ * garbage collector looks through again and again, millions of them cost no more time than other fields.
+ */
+class Noted extends Given {
+  #notes: ContainerNotes = {};
+
+  static get(container: object): ContainerNotes | undefined {
+    return #notes in container ? container.#notes : undefined;
+  }
+
+  static set(container: object, notes: ContainerNotes): void {
+    if (!(#notes in container)) new Noted(container);
+    (container as Noted).#notes = notes;
+  }
+}
 
 /**
  * Tuples and globals that were written without a memo number. Python 3.13 does so where it spells a nested name for an
  * old protocol: `getattr(torch._utils.torch, 'channels_last')`.
  */
-const unmemoized = new WeakSet<object>();
+class Unmemoized extends Given {
+  readonly #mark = true;
+
+  static has(value: object): boolean {
+    return #mark in value && value.#mark;
+  }
+}
 
 export function markUnmemoized(value: object): void {
-  unmemoized.add(value);
+  if (!Unmemoized.has(value)) new Unmemoized(value);
 }
 
 export function isUnmemoized(value: object): boolean {
-  return unmemoized.has(value);
+  return Unmemoized.has(value);
 }
 
-function notesOf(container: object): ContainerNotes {
-  let found = notes.get(container);
-  if (!found) notes.set(container, (found = { keys: new Map(), values: new Map() }));
-  return found;
+/** The notes on the keys, or on the values, of a container, to be added to. */
+function notesOf(container: object, kind: keyof ContainerNotes): Map<PyValue, Note> {
+  let found = Noted.get(container);
+  if (!found) Noted.set(container, (found = {}));
+  return (found[kind] ??= new Map());
 }
 
 /**
@@ -65,55 +99,54 @@ export function globalNameSlot(module: string, name: string, part: number): stri
 
 /** Remembers that the integral `value` in this slot is a Python float. */
 export function noteFloat(container: object, slot: PyValue, value: number): void {
-  notesOf(container).values.set(slot, value);
+  notesOf(container, 'values').set(slot, value);
 }
 
 /** Remembers the bits of the NaN in this slot, or that is this key. */
 export function noteNan(container: object, slot: PyValue, bits: bigint, isKey: boolean): void {
-  notesOf(container)[isKey ? 'keys' : 'values'].set(slot, bits);
+  notesOf(container, isKey ? 'keys' : 'values').set(slot, bits);
 }
 
 /** The bits of the NaN in this slot, or that is this key, where they are not the usual ones. */
 export function nanBits(container: object, slot: PyValue, isKey: boolean): bigint | undefined {
-  const found = notes.get(container);
-  const note = found && (isKey ? found.keys : found.values).get(slot);
+  const note = Noted.get(container)?.[isKey ? 'keys' : 'values']?.get(slot);
   return typeof note === 'bigint' ? note : undefined;
 }
 
 export function noteString(container: object, slot: PyValue, identity: StringIdentity): void {
-  notesOf(container).values.set(slot, identity);
+  notesOf(container, 'values').set(slot, identity);
   const set = setsOfLists.get(container);
   if (set) noteKey(set, identity.text, identity);
 }
 
 export function noteKey(container: object, key: PyValue, identity: StringIdentity): void {
-  notesOf(container).keys.set(key, identity);
+  notesOf(container, 'keys').set(key, identity);
 }
 
 /** True when `value`, now in this slot, was loaded from a Python float. Only asked for integral numbers. */
 export function isFloatSlot(container: object, slot: PyValue, value: number): boolean {
-  const note = notes.get(container)?.values.get(slot);
+  const note = Noted.get(container)?.values?.get(slot);
   return typeof note === 'number' && note === value;
 }
 
 /** The identity of the string `text` in this slot; undefined for one that is shared by value. */
 export function stringIdentity(container: object, slot: PyValue, text: string): StringIdentity | undefined {
-  const note = notes.get(container)?.values.get(slot);
+  const note = Noted.get(container)?.values?.get(slot);
   return note instanceof StringIdentity && note.text === text ? note : undefined;
 }
 
 export function noteFloatKey(container: object, key: number): void {
-  notesOf(container).keys.set(key, key);
+  notesOf(container, 'keys').set(key, key);
 }
 
 export function keyIdentity(container: object, key: string): StringIdentity | undefined {
-  const note = notes.get(container)?.keys.get(key);
+  const note = Noted.get(container)?.keys?.get(key);
   return note instanceof StringIdentity ? note : undefined;
 }
 
 /** Whether any key of the container has a note. */
 export function hasKeyNotes(container: object): boolean {
-  return (notes.get(container)?.keys.size ?? 0) > 0;
+  return (Noted.get(container)?.keys?.size ?? 0) > 0;
 }
 
 /** True when the integral key was loaded from a Python float. */
@@ -123,7 +156,7 @@ export function isFloatKey(container: object, key: number): boolean {
 
 /** The float that the integral key was loaded from: -0.0 is one too, which a Map or Set files under 0. */
 export function floatKey(container: object, key: number): number | undefined {
-  const note = notes.get(container)?.keys.get(key);
+  const note = Noted.get(container)?.keys?.get(key);
   return typeof note === 'number' ? note : undefined;
 }
 
@@ -134,7 +167,7 @@ const setsOfLists = new WeakMap<object, object>();
 export function moveItemNotes(list: readonly PyValue[], members: readonly PyValue[], set: object): void {
   if (list.length === 0) return;
   setsOfLists.set(list, set);
-  for (const [index, note] of notes.get(list)?.values ?? []) {
+  for (const [index, note] of Noted.get(list)?.values ?? []) {
     if (typeof note === 'number') noteFloatKey(set, note);
     else if (typeof note === 'bigint') noteNan(set, members[index as number] as PyValue, note, true);
   }
@@ -142,13 +175,15 @@ export function moveItemNotes(list: readonly PyValue[], members: readonly PyValu
 
 /** Lets a container that is made from another while a pickle is read have its notes, those to come included. */
 export function shareNotes(from: object, to: object): void {
-  notes.set(to, notesOf(from));
+  let found = Noted.get(from);
+  if (!found) Noted.set(from, (found = {}));
+  Noted.set(to, found);
 }
 
 /** Hands the notes of one container to the one that takes its place with the same slots. */
 export function moveNotes(from: object, to: object): void {
-  const found = notes.get(from);
-  if (found) notes.set(to, found);
+  const found = Noted.get(from);
+  if (found) Noted.set(to, found);
 }
 
 /**
