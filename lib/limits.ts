@@ -1,3 +1,5 @@
+import { getHeapStatistics } from 'node:v8';
+
 /**
  * Budgets that keep a hostile file from exhausting the process. Each default is far above any real checkpoint and far
  * below what would hurt; a file that goes over one is refused with LIMIT_EXCEEDED naming the limit.
@@ -11,8 +13,16 @@ export interface Limits {
   maxOpcodes: number;
   /** Memo entries of one pickle: a tensor takes about 8. The memo is no array, so the index itself may be anything. */
   maxMemoEntries: number;
-  /** Values on the pickle's stack, marks included: a dict of a million items is built in batches of 1,000. */
+  /** Values on the pickle's stack: a dict of a million items is built in batches of 1,000, a tuple of a million is not. */
   maxStackDepth: number;
+  /** Marks on it at one time, one for each level of nesting at most. Python writes no more than some 10,000. */
+  maxMarks: number;
+  /**
+   * Bytes of memory that the dicts, lists, tuples, sets and objects of one pickle may take, beside those of the pickle
+   * itself: about 256 for each, and what calls copy. A byte of a pickle can ask for a dict, so that 20 MB would fill the
+   * heap. Default: half of the largest heap of this process; `--max-old-space-size` raises both.
+   */
+  maxObjectBytes: number;
   /** Bytes of all strings of one pickle, after decoding. */
   maxStringBytes: number;
   /** Bytes of one big integer. Python itself refuses to print more than 4,300 digits, about 1,800 bytes. */
@@ -35,6 +45,8 @@ export const DEFAULT_LIMITS: Limits = {
   maxOpcodes: 400_000_000,
   maxMemoEntries: 50_000_000,
   maxStackDepth: 20_000_000,
+  maxMarks: 1_000_000,
+  maxObjectBytes: Math.floor(getHeapStatistics().heap_size_limit / 2),
   maxStringBytes: 2 ** 31 - 1,
   maxIntegerBytes: 65_536,
   maxInflatedBytes: 16 * 2 ** 30,

@@ -7,6 +7,7 @@ import { ERROR_CODES, isCheckpointError } from '../lib/errors';
 import { type LoadOptions, load, open, openSync } from '../lib/load';
 import { repr } from '../lib/repr';
 import { Tensor } from '../lib/tensor/tensor';
+import { childResult } from './child';
 import { fixturePath, fixtures } from './fixture-suite';
 
 const malformed = join(__dirname, 'fixtures', 'malformed');
@@ -137,4 +138,19 @@ test('pickle opcodes in random order', () => {
     if (outcome(bytes, bytes.toString('hex'))) loaded++;
   }
   expect(loaded).toBeGreaterThan(0);
+});
+
+// Regression: 20 MB of empty dicts filled the heap, and 30 MB of marks took most of a minute.
+test.each([
+  ['dicts', '}', 'maxObjectBytes'],
+  ['marks', '(', 'maxMarks'],
+])('a pickle of nothing but %s is refused before it fills the heap', async (_name, opcode, limit) => {
+  const [code, message] = await childResult<[string, string]>(
+    `
+    const bytes = Buffer.concat([Buffer.from([0x80, 2]), Buffer.alloc(5_000_000, ${JSON.stringify(opcode)}), Buffer.from('.')]);
+    try { tc.loadSync(bytes); } catch (error) { return [error.code, error.message]; }`,
+    { flags: ['--max-old-space-size=128'] },
+  );
+  expect(code).toBe('LIMIT_EXCEEDED');
+  expect(message).toContain(`limits.${limit}`);
 });

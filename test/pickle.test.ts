@@ -257,7 +257,38 @@ describe('budgets', () => {
     over(Array.from({ length: 11 }, (_, i) => `Nq${String.fromCharCode(i)}`).join(''), { maxMemoEntries: 10 }));
   test('stack and marks', () => {
     over('N'.repeat(11), { maxStackDepth: 10 });
-    over('('.repeat(11), { maxStackDepth: 10 });
+    over('('.repeat(11), { maxMarks: 10 });
+  });
+  test('objects, and what calls copy', () => {
+    for (const made of [
+      '}',
+      ']',
+      ')',
+      '\x8f',
+      'N\x85',
+      '(l',
+      '(d',
+      '(\x91',
+      'C\x00',
+      'cm\nC\n)R',
+      'cm\nC\n)\x81',
+      '(im\nC\n',
+    ])
+      over(made.repeat(10), { maxObjectBytes: 1000 });
+    const list = `](${'N'.repeat(1000)}e`;
+    const call = (name: string, value: string): string => `c__builtin__\n${name}\nq\x00${value}\x85q\x01`;
+    for (const [name, value] of [
+      ['list', list],
+      ['set', list],
+      ['bytearray', `B${u32(10_000)}${'a'.repeat(10_000)}`],
+    ] as const)
+      over(call(name, value) + 'h\x00h\x01R'.repeat(1000), { maxObjectBytes: 1_000_000 });
+    // What the pickle itself has is free.
+    expect(
+      run(call('bytearray', `B${u32(10_000)}${'a'.repeat(10_000)}`).replace(/q\x01$/, 'R'), {
+        limits: { maxObjectBytes: 0 },
+      }),
+    ).toHaveLength(10_000);
   });
   test('strings', () => over('U\x06abcdefU\x06abcdef\x86', { maxStringBytes: 10 }));
   test('integers', () => {

@@ -21,7 +21,7 @@ import { type GlobalNames, markUnmemoized, NoteTaker, noteFloat, noteFloatKey, n
 import { Op } from './opcodes';
 import { rebuildOnShelf, rebuildPlainTensor } from './rebuild';
 import { fail, type Host, KnownGlobal, type NumberedStorages, StorageClass } from './rules';
-import { type PyValue, Tuple, typeName } from './values';
+import { NdArray, type PyValue, Tuple, typeName } from './values';
 
 export interface UnpickleOptions {
   limits: Limits;
@@ -42,6 +42,14 @@ export interface UnpickleOptions {
 
 /** Opcodes of a dict entry that is read in one step, about: they count against the limit like all others. */
 const CANONICAL_OPCODES = 25;
+
+/** Bytes of memory that an object takes here, about; an empty dict takes 200. */
+const OBJECT_BYTES = 256;
+/** Bytes of a note on a number: up to 200 for the first of a container. */
+const NOTE_BYTES = 160;
+/** Bytes that an item takes where it is copied: in an array, and in a Map or Set. */
+const ITEM_BYTES = 8;
+const ENTRY_BYTES = 32;
 
 /** Origin of a number that is a Python float although it is integral. */
 export const FLOAT = -1;
@@ -87,6 +95,8 @@ export class Machine {
   readonly #nans: bigint[] = [];
   strings = 0;
   stringBytes = 0;
+  /** What the objects made so far take, beyond twice the bytes of the pickle: what it holds itself is free. */
+  #objectBytes: number;
 
   constructor(input: Uint8Array, options: UnpickleOptions, fast: boolean) {
     this.#options = options;
@@ -95,6 +105,7 @@ export class Machine {
     this.notes = new NoteTaker(this.bytes.length);
     this.start = options.byteOffset ?? 0;
     this.end = this.bytes.length;
+    this.#objectBytes = -2 * this.bytes.length;
     this.pos = this.start;
     this.opAt = this.start;
     this.limits = options.limits;
@@ -116,6 +127,23 @@ export class Machine {
     if (this.depth >= this.limits.maxStackDepth) this.exceed('maxStackDepth', this.limits.maxStackDepth);
     this.stack[this.depth] = value;
     this.origins[this.depth++] = origin;
+  }
+
+  /** Pushes an object that an opcode has made. */
+  pushMade(value: PyValue): void {
+    this.#spend(OBJECT_BYTES);
+    this.push(value);
+  }
+
+  #spend(bytes: number): void {
+    this.#objectBytes += bytes;
+    if (this.#objectBytes > this.limits.maxObjectBytes) this.exceed('maxObjectBytes', this.limits.maxObjectBytes);
+  }
+
+  pushMark(): void {
+    this.marks.push(this.depth);
+    this.fence = this.depth;
+    if (this.marks.length > this.limits.maxMarks) this.exceed('maxMarks', this.limits.maxMarks);
   }
 
   demand(count: number): void {
@@ -190,7 +218,7 @@ export class Machine {
 
   pushBytes(count: number): void {
     this.need(count);
-    this.push(new Uint8Array(this.bytes.subarray(this.pos, this.pos + count)));
+    this.pushMade(new Uint8Array(this.bytes.subarray(this.pos, this.pos + count)));
     this.pos += count;
   }
 
@@ -300,6 +328,7 @@ export class Machine {
 
   /** Remembers what the slot's JavaScript value cannot say. */
   note(container: object, slot: PyValue, value: PyValue, origin: number, isKey = false): void {
+    if (origin < 0) this.#spend(NOTE_BYTES);
     if (origin === FLOAT) {
       if (isKey) noteFloatKey(container, value as number);
       else noteFloat(container, slot, value as number);
@@ -322,7 +351,7 @@ export class Machine {
     }
     this.depth = from;
     if (!this.beforeMemoStore() && this.bytes[this.pos] !== Op.BINPERSID) markUnmemoized(tuple);
-    this.push(tuple);
+    this.pushMade(tuple);
   }
 
   beforeMemoStore(): boolean {
@@ -398,7 +427,24 @@ export class Machine {
   popArgs(): Tuple {
     const args = this.pop();
     if (!(args instanceof Tuple)) fail(`the arguments of a call are a ${typeName(args)}, not a tuple`);
+    this.#chargeCall(args as Tuple);
     return args as Tuple;
+  }
+
+  /** A call may copy what it is given, and five bytes of a pickle can make it again. */
+  #chargeCall(args: Tuple): void {
+    let bytes = args.length * ITEM_BYTES;
+    this.#spend(bytes);
+    bytes = 0;
+    for (const arg of args) {
+      if (typeof arg === 'string') bytes += arg.length;
+      else if (typeof arg !== 'object' || arg === null) continue;
+      else if (Array.isArray(arg)) bytes += arg.length * ITEM_BYTES;
+      else if (arg instanceof Uint8Array) bytes += arg.byteLength;
+      else if (arg instanceof Map || arg instanceof Set) bytes += arg.size * ENTRY_BYTES;
+      else if (arg instanceof NdArray) bytes += arg.data.byteLength;
+    }
+    this.#spend(bytes);
   }
 
   integer(text: string): number | bigint {

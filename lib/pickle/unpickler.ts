@@ -33,10 +33,15 @@ export function unpickle(input: Uint8Array, options: UnpickleOptions): Unpickled
   }
 }
 
+/** What V8 says where a Map or Set would have more than 2^24 entries. */
+const TOO_MANY = /^(Map|Set) maximum size exceeded$/;
+
 function execute(machine: Machine): Unpickled {
   try {
     return run(machine);
   } catch (error) {
+    if (error instanceof RangeError && TOO_MANY.test(error.message))
+      throw machine.locate(new CheckpointError('LIMIT_EXCEEDED', `a dict or set has too many items: ${error.message}`));
     throw error instanceof CheckpointError && !(error instanceof NotUtf8Error) ? machine.locate(error) : error;
   }
 }
@@ -73,9 +78,7 @@ function run(m: Machine): Unpickled {
         break;
       case Op.MARK:
         if (m.fast && persistentLoad && m.depth > m.fence && m.readCanonicalTensors(persistentLoad)) break;
-        m.marks.push(m.depth);
-        m.fence = m.depth;
-        if (m.marks.length > limits.maxStackDepth) m.exceed('maxStackDepth', limits.maxStackDepth);
+        m.pushMark();
         break;
       case Op.BININT1:
         m.need(1);
@@ -141,7 +144,7 @@ function run(m: Machine): Unpickled {
         m.pushTuple(m.depth - 3);
         break;
       case Op.EMPTY_TUPLE:
-        m.push(new Tuple());
+        m.pushMade(new Tuple());
         break;
       case Op.BINPERSID:
       case Op.PERSID: {
@@ -176,19 +179,19 @@ function run(m: Machine): Unpickled {
       }
       case Op.REDUCE: {
         const args = m.popArgs();
-        m.push(reduce(m.pop(), args, host, weightsOnly));
+        m.pushMade(reduce(m.pop(), args, host, weightsOnly));
         break;
       }
       case Op.NEWOBJ: {
         const args = m.popArgs();
-        m.push(newObject(m.pop(), args, undefined, 'newobj', host, weightsOnly));
+        m.pushMade(newObject(m.pop(), args, undefined, 'newobj', host, weightsOnly));
         break;
       }
       case Op.NEWOBJ_EX: {
         const kwargs = m.pop();
         if (!(kwargs instanceof Map)) fail(`the keyword arguments are a ${typeName(kwargs)}, not a dict`);
         const args = m.popArgs();
-        m.push(newObject(m.pop(), args, kwargs as Map<PyValue, PyValue>, 'newobj_ex', host, weightsOnly));
+        m.pushMade(newObject(m.pop(), args, kwargs as Map<PyValue, PyValue>, 'newobj_ex', host, weightsOnly));
         break;
       }
       case Op.INST: {
@@ -197,7 +200,7 @@ function run(m: Machine): Unpickled {
         const from = m.popMark();
         const args = Tuple.from(m.stack.slice(from, m.depth));
         m.depth = from;
-        m.push(newObject(m.resolver.resolve(module, name), args, undefined, 'inst', host, weightsOnly));
+        m.pushMade(newObject(m.resolver.resolve(module, name), args, undefined, 'inst', host, weightsOnly));
         break;
       }
       case Op.OBJ: {
@@ -206,7 +209,7 @@ function run(m: Machine): Unpickled {
         const args = Tuple.from(m.stack.slice(from + 1, m.depth));
         const callable = m.stack[from] as PyValue;
         m.depth = from;
-        m.push(newObject(callable, args, undefined, 'obj', host, weightsOnly));
+        m.pushMade(newObject(callable, args, undefined, 'obj', host, weightsOnly));
         break;
       }
       case Op.BUILD: {
@@ -219,13 +222,13 @@ function run(m: Machine): Unpickled {
         break;
       }
       case Op.EMPTY_DICT:
-        m.push(new Map());
+        m.pushMade(new Map());
         break;
       case Op.EMPTY_LIST:
-        m.push([]);
+        m.pushMade([]);
         break;
       case Op.EMPTY_SET:
-        m.push(new Set());
+        m.pushMade(new Set());
         break;
       case Op.SETITEM:
         m.demand(3);
@@ -240,7 +243,7 @@ function run(m: Machine): Unpickled {
       case Op.DICT: {
         const dict = new Map<PyValue, PyValue>();
         m.setSlots(m.popMark(), dict);
-        m.push(dict);
+        m.pushMade(dict);
         break;
       }
       case Op.APPEND:
@@ -261,7 +264,7 @@ function run(m: Machine): Unpickled {
           items.push(m.stack[i] as PyValue);
         }
         m.depth = from;
-        m.push(items);
+        m.pushMade(items);
         break;
       }
       case Op.ADDITEMS: {
@@ -276,7 +279,7 @@ function run(m: Machine): Unpickled {
         const from = m.popMark();
         const set = new FrozenSet<PyValue>();
         m.addToSet(set, from);
-        m.push(set);
+        m.pushMade(set);
         break;
       }
       case Op.NONE:
@@ -331,7 +334,7 @@ function run(m: Machine): Unpickled {
       case Op.BYTEARRAY8: {
         const count = m.length8();
         m.need(count);
-        m.push(new ByteArray(bytes.subarray(m.pos, m.pos + count)));
+        m.pushMade(new ByteArray(bytes.subarray(m.pos, m.pos + count)));
         m.pos += count;
         break;
       }
