@@ -3,7 +3,7 @@
  *
  * Containers are written by generators on a stack of our own, so that no nesting in a file can overflow the real one; a
  * container inside itself shows as `[...]`, as in Python. Text that a file could blow up without end (a list of lists of
- * lists, each shared ten times) is cut off with `...`.
+ * lists, each shared ten times) is cut off with `...`: what is shown once costs no more than reading the file did.
  */
 import { DType } from './dtype';
 import { getPickled, type Picklable, pickledForm } from './pickle/classes';
@@ -40,9 +40,12 @@ import { bytesRepr, stringRepr } from './tensor/print-string';
 import { Storage } from './tensor/storage';
 
 /** Longer texts are of no use to anyone, and a string of 2^29 characters cannot exist. */
-const MAX_CHARACTERS = 1 << 28;
+const MAX_CHARACTERS = 1 << 26;
 /** Pieces of text before they are joined: each is an entry of an array, whatever its length. */
 const MAX_PIECES = 1 << 24;
+/** The same within what is shown a second time: a file of sixty tuples, each twice in the next, has 2^60 of them. */
+const MAX_REPEATED_CHARACTERS = 1 << 22;
+const MAX_REPEATED_PIECES = 1 << 19;
 /** Every level of modules indents all the lines below it: this many are deep enough to read. */
 const MAX_MODULE_DEPTH = 256;
 
@@ -71,25 +74,41 @@ interface Frame {
   readonly value: object;
   readonly out: string[];
   readonly captured: boolean;
+  /** Whether all of this was shown before. */
+  readonly repeated: boolean;
 }
 
 /** Python's `repr` of a value. Walks with a stack of its own; a container inside itself is `[...]`, as in Python. */
 export function repr(root: unknown): string {
   const frames: Frame[] = [];
   const open = new Set<object>();
+  const shown = new Set<object>();
   const rootOut: string[] = [];
   let out = rootOut;
   let characters = 0;
   let pieces = 0;
+  let repeatedCharacters = 0;
+  let repeatedPieces = 0;
   let captures = 0;
   let answer = '';
-  const enter = (child: Child): void => {
+  const count = (text: string, repeated: boolean): void => {
+    characters += text.length;
+    if (repeated) repeatedCharacters += text.length;
+  };
+  const isShown = (value: unknown): boolean => {
+    if (typeof value !== 'object' || value === null) return false;
+    if (shown.has(value)) return true;
+    shown.add(value);
+    return false;
+  };
+  const enter = (child: Child, within: boolean): void => {
+    const repeated = isShown(child.value) || within;
     const text = leafText(child) ?? cycleText(child.value as object, open);
     const tooDeep = child.captured && captures >= MAX_MODULE_DEPTH;
     if (text !== undefined || tooDeep) {
       if (child.captured) answer = text ?? '...';
       else out.push(text ?? '...');
-      characters += text?.length ?? 3;
+      count(text ?? '...', repeated);
       return;
     }
     const value = child.value as object;
@@ -98,9 +117,9 @@ export function repr(root: unknown): string {
       out = [];
       captures++;
     }
-    frames.push({ parts: partsOf(value), value, out, captured: child.captured });
+    frames.push({ parts: partsOf(value), value, out, captured: child.captured, repeated });
   };
-  enter(new Child(root));
+  enter(new Child(root), false);
   while (frames.length > 0) {
     const frame = frames[frames.length - 1]!;
     const { value: part, done } = frame.parts.next(answer);
@@ -115,11 +134,14 @@ export function repr(root: unknown): string {
       }
     } else if (typeof part === 'string') {
       frame.out.push(part);
-      characters += part.length;
+      count(part, frame.repeated);
     } else {
-      enter(part);
+      enter(part, frame.repeated);
     }
-    if (characters > MAX_CHARACTERS || ++pieces > MAX_PIECES) {
+    pieces++;
+    if (frame.repeated) repeatedPieces++;
+    const tooMuch = characters > MAX_CHARACTERS || pieces > MAX_PIECES;
+    if (tooMuch || repeatedCharacters > MAX_REPEATED_CHARACTERS || repeatedPieces > MAX_REPEATED_PIECES) {
       const texts = [rootOut, ...frames.filter(({ captured }) => captured).map((cut) => cut.out)];
       return `${texts.map((text) => text.join('')).join('')}...`;
     }

@@ -235,6 +235,20 @@ describe('hostile values', () => {
     for (let i = 0; i < 30; i++) list = [list, list];
     expect(repr(list).endsWith('...')).toBe(true);
   });
+  test('what is shown again and again is cut off soon, what is shown once is shown whole', () => {
+    // Regression: such a tuple took most of a minute and hundreds of megabytes.
+    let laughs: PyValue = Tuple.of<PyValue>('ha', 'ha');
+    for (let i = 0; i < 60; i++) laughs = Tuple.of<PyValue>(laughs, laughs);
+    const started = process.cpuUsage();
+    const text = repr(laughs);
+    expect(text.endsWith('...')).toBe(true);
+    expect(text.length).toBeLessThan(2 ** 23);
+    expect(process.cpuUsage(started).user).toBeLessThan(5_000_000);
+    const once = repr(Array.from({ length: 300_000 }, (_, i) => Tuple.of<PyValue>(i, 'once')));
+    expect(once.endsWith("(299999, 'once')]")).toBe(true);
+    const twice = Tuple.of(0.9, 0.999);
+    expect(repr([twice, twice])).toBe('[(0.9, 0.999), (0.9, 0.999)]');
+  });
   test('a shape of repeated elements', () => {
     const one = Tensor.zeros([1]);
     const huge = one.expand(...new Array<number>(30).fill(3));
