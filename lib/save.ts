@@ -122,8 +122,14 @@ export async function save(value: unknown, target: SaveTarget, options: SaveOpti
       }),
     );
   }
-  if (isHandle(target)) await demandOtherFile(target, plan.sources);
+  // Made first: it listens for the errors of a stream, which may come while its file is looked at.
   const output = outputOf(target as Exclude<SaveTarget, string | URL>, options.fsync ?? false);
+  try {
+    await demandOtherFile(target as object, plan.sources);
+  } catch (error) {
+    await output.fail(error);
+    throw error;
+  }
   return drive(
     plan,
     new StreamSink(output, {

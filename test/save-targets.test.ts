@@ -1,5 +1,6 @@
 // Promise: a save reaches every kind of target, follows its pace, and stops cleanly when the target fails or the caller aborts.
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { once } from 'node:events';
+import { createWriteStream, mkdtempSync, readdirSync, readFileSync, rmSync, type WriteStream } from 'node:fs';
 import { open as openFile, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -200,6 +201,27 @@ describe('a target that fails', () => {
       expect(await load(path)).toHaveProperty('size', 24);
     },
   );
+  test.each([
+    ['opened', async (stream: WriteStream) => void (await once(stream, 'open'))],
+    ['yet to be opened', () => Promise.resolve()],
+  ])('a file stream on it, %s; one on another file is fine', async (_name, settle) => {
+    await save(sample(), path);
+    const before = readFileSync(path);
+    const loaded = await load<Map<string, Tensor>>(path);
+    const stream = createWriteStream(path, { flags: 'r+' });
+    await settle(stream);
+    await expect(save(loaded, stream)).rejects.toMatchObject({
+      code: 'WRITE_FAILED',
+      message: expect.stringContaining('the file that the values are read from'),
+    });
+    expect(readFileSync(path).equals(before)).toBe(true);
+    await save(loaded, createWriteStream(`${path}.copy`));
+    expect(await load(`${path}.copy`)).toHaveProperty('size', 24);
+    // The stream's own error comes while its file is looked at.
+    await expect(save(loaded, createWriteStream(join(dir, 'no', 'folder.pt')))).rejects.toMatchObject({
+      code: 'WRITE_FAILED',
+    });
+  });
   test('a FileHandle that is closed or read-only', async () => {
     await writeFile(path, 'x');
     const handle = await openFile(path, 'r');

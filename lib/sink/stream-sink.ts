@@ -1,6 +1,8 @@
 /** Output that is only a place to write bytes in order: streams, file handles, memory. Nothing here is atomic. */
-import type { FileHandle } from 'node:fs/promises';
+import { type BigIntStats, fstat } from 'node:fs';
+import { type FileHandle, stat } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
+import { promisify } from 'node:util';
 import { type NativeFile, native } from '../binding';
 import type { Checksum } from '../container/zip-writer';
 import { CheckpointError } from '../errors';
@@ -196,24 +198,37 @@ export function webOutput(stream: WritableStream<Uint8Array>): ByteOutput {
 }
 
 /**
- * Refuses a handle on a file that is still to be read: unlike a path it is not replaced, and the values would be lost
- * while they are written over.
+ * Refuses a handle or file stream on a file that is still to be read: unlike a path it is not replaced, and the values
+ * would be lost while they are written over.
  */
-export async function demandOtherFile(handle: FileHandle, sources: Iterable<StorageBytes>): Promise<void> {
+export async function demandOtherFile(target: object, sources: Iterable<StorageBytes>): Promise<void> {
   const files = new Set<NativeFile>();
   for (const source of sources) {
     const file = source.file?.();
     if (file) files.add(file);
   }
   if (files.size === 0) return;
-  const { dev, ino } = await handle.stat({ bigint: true });
+  const written = await fileOf(target);
+  if (!written) return;
   for (const file of files) {
     const { device, inode } = native({}, (addon) => addon.fileInfo(file));
-    if (device === dev && inode === ino)
-      throw new CheckpointError('WRITE_FAILED', 'the handle is on the file that the values are read from', {
+    if (device === written.dev && inode === written.ino)
+      throw new CheckpointError('WRITE_FAILED', 'the output is the file that the values are read from', {
         hint: 'save to its path, which is replaced as a whole',
       });
   }
+}
+
+/** What file an output is, where it tells: by the descriptor of a handle or stream, or the path of one yet to be opened. */
+async function fileOf(target: object): Promise<BigIntStats | undefined> {
+  const { fd, path } = target as { fd?: unknown; path?: unknown };
+  try {
+    if (typeof fd === 'number') return await promisify(fstat)(fd, { bigint: true });
+    if (typeof path === 'string' || Buffer.isBuffer(path)) return await stat(path, { bigint: true });
+  } catch {
+    // Not there, or closed already: the first write tells.
+  }
+  return undefined;
 }
 
 /** Writes at the handle's own position and leaves it open: it is the caller's. */
