@@ -310,12 +310,12 @@ function* objectArrayParts(array: NdArray): Parts {
 }
 
 /** `state` has attributes by name: the parts of a dict, or of a pair of dict and slots. */
-function attributesOf({ state }: PyObject): [string, PyValue, object][] {
+function attributesOf({ state }: PyObject): [PyValue, PyValue, object][] {
   const parts = state instanceof Tuple && state.length === 2 ? state : [state];
-  const attributes: [string, PyValue, object][] = [];
+  const attributes: [PyValue, PyValue, object][] = [];
   for (const part of parts) {
     if (!(part instanceof Map)) continue;
-    for (const [name, value] of part as Map<PyValue, PyValue>) attributes.push([String(name), value, part]);
+    for (const [name, value] of part as Map<PyValue, PyValue>) attributes.push([name, value, part]);
   }
   return attributes;
 }
@@ -367,7 +367,7 @@ function* objectParts(object: PyObject, container: object): Parts {
 function* stateParts(object: PyObject, first: string): Parts {
   let separator = first;
   const attributes = attributesOf(object);
-  const isWord = (name: string): boolean => /^[\p{L}_][\p{L}\p{N}_]*$/u.test(name);
+  const isWord = (name: PyValue): boolean => typeof name === 'string' && /^[\p{L}_][\p{L}\p{N}_]*$/u.test(name);
   for (const [name, value, part] of attributes) {
     if (!isWord(name)) continue;
     yield `${separator}${name}=`;

@@ -379,6 +379,11 @@ describe('byte strings of Python 2', () => {
   test('are decoded as asked', () => {
     expect(run('U\x02\xc3\xa9', { encoding: 'latin1' })).toBe('\u00c3\u00a9');
     expect(run(latin, { encoding: 'bytes' })).toEqual(bytes(0x61, 0xe9, 0x62));
+    // Regression: in a container they were taken for strings, and failed with a TypeError.
+    const containers = `](${latin}}${latin}${latin}s(i__main__\nOld\n}U\x01xK\x01sbe`;
+    expect(repr(run(containers, { encoding: 'bytes' }))).toBe(
+      "[b'a\\xe9b', {b'a\\xe9b': b'a\\xe9b'}, __main__.Old(**{b'x': 1})]",
+    );
     expect(failure(latin, { encoding: 'ascii' })).toMatchObject({ code: 'PICKLE_CORRUPT' });
     expect(failure(latin, { encoding: 'utf-8' }).hint).toContain('latin1');
   });

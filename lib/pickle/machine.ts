@@ -213,7 +213,9 @@ export class Machine {
 
   pushByteString(from: number, to: number, source: Buffer): void {
     this.countText(to - from);
-    this.push(decodeByteString(source, from, to, this.encoding), ++this.strings);
+    const decoded = decodeByteString(source, from, to, this.encoding);
+    if (typeof decoded === 'string') this.push(decoded, ++this.strings);
+    else this.pushMade(decoded);
   }
 
   pushBytes(count: number): void {
