@@ -7,7 +7,7 @@
  * `_validate_device`.
  */
 import { CheckpointError } from './errors';
-import { Device } from './pickle/values';
+import { Device, Tuple, typeName } from './pickle/values';
 import { MetaBytes, Storage } from './tensor/storage';
 
 /** The forms of PyTorch's `map_location`. */
@@ -60,13 +60,14 @@ const useCpu =
 
 function unavailable(name: string): (location: string) => string {
   return (location) =>
-    /^[a-z]+(:\d+)?$/.test(location)
+    /^[a-z]+(:(0|[1-9]\d*))?$/.test(location)
       ? `Attempting to deserialize object on a ${name.toUpperCase()} device but torch.${name}.is_available() is False. ${useCpu}`
       : `Invalid device string: '${location}'`;
 }
 
 const unregistered = (name: string) => () => `The ${name.toUpperCase()} device module is not registered. ${useCpu}`;
-const startsWith = (name: string) => (location: string) => location.startsWith(name);
+/** As `_deserialize` finds its devices: `xpu`, `xpu:0` and `xpu0`, but not `xpus`. */
+const isOn = (name: string) => (location: string) => new RegExp(`^${name}($|:|[0-9])`).test(location);
 
 const CPU: DeviceBackend = {
   tag: 'cpu',
@@ -77,8 +78,13 @@ const CPU: DeviceBackend = {
 
 const backends: DeviceBackend[] = [
   CPU,
-  absent('cuda', 20, (location) => /^cuda($|:|\d)/.test(location), unavailable('cuda')),
-  absent('mps', 21, startsWith('mps'), () => 'torch.UntypedStorage(): Storage device not recognized: mps'),
+  absent('cuda', 20, isOn('cuda'), unavailable('cuda')),
+  absent(
+    'mps',
+    21,
+    (location) => location.startsWith('mps'),
+    () => 'torch.UntypedStorage(): Storage device not recognized: mps',
+  ),
   {
     tag: 'meta',
     priority: 22,
@@ -89,10 +95,10 @@ const backends: DeviceBackend[] = [
         : null;
     },
   },
-  absent('privateuseone', 23, startsWith('privateuseone'), unregistered('privateuseone')),
-  absent('hpu', 24, startsWith('hpu'), unregistered('hpu')),
-  absent('xpu', 25, startsWith('xpu'), unavailable('xpu')),
-  absent('mtia', 26, startsWith('mtia'), unavailable('mtia')),
+  absent('privateuseone', 23, isOn('privateuseone'), unregistered('privateuseone')),
+  absent('hpu', 24, isOn('hpu'), unregistered('hpu')),
+  absent('xpu', 25, isOn('xpu'), unavailable('xpu')),
+  absent('mtia', 26, isOn('mtia'), unavailable('mtia')),
 ];
 
 function onLocation(storage: Storage, location: string): Storage {
@@ -170,16 +176,32 @@ export function placement(mapLocation: MapLocation | undefined): (storage: Stora
       return chosen;
     };
   }
-  if (typeof mapLocation === 'object') {
-    const table =
-      mapLocation instanceof Map ? mapLocation : new Map(Object.entries(mapLocation as Record<string, string>));
-    return (storage) =>
-      restoreLocation(onLocation(storage, 'cpu'), String(table.get(storage.location) ?? storage.location));
+  if (mapLocation instanceof Map || isPlainObject(mapLocation)) {
+    const table: ReadonlyMap<string, unknown> =
+      mapLocation instanceof Map ? mapLocation : new Map(Object.entries(mapLocation));
+    return (storage) => {
+      const target = table.get(storage.location) ?? storage.location;
+      return restoreLocation(onLocation(storage, 'cpu'), String(target));
+    };
   }
   // PyTorch takes anything else for a function.
-  throw new TypeError(
-    `'${mapLocation === (true as unknown) || mapLocation === (false as unknown) ? 'bool' : 'int'}' object is not callable`,
-  );
+  throw new TypeError(`'${pythonType(mapLocation)}' object is not callable`);
+}
+
+function isPlainObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  if (typeof value !== 'object' || value === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || prototype === Object.prototype;
+}
+
+function pythonType(value: unknown): string {
+  if (typeof value === 'number') return Number.isInteger(value) ? 'int' : 'float';
+  if (typeof value === 'boolean') return 'bool';
+  if (typeof value === 'bigint') return 'int';
+  if (value instanceof Tuple) return 'tuple';
+  if (Array.isArray(value)) return 'list';
+  if (value instanceof Set) return 'set';
+  return value instanceof Uint8Array ? 'bytes' : typeName(value);
 }
 
 /** The same for a tensor that carries a device name instead of a storage; PyTorch has no callback for those. */

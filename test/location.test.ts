@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { CheckpointError } from '../lib/errors';
 import { type LoadOptions, loadSync, openSync } from '../lib/load';
 import { type DeviceBackend, type MapLocation, registerDevice } from '../lib/location';
-import { Device } from '../lib/pickle/values';
+import { Device, Tuple } from '../lib/pickle/values';
 import { Storage } from '../lib/tensor/storage';
 import type { Tensor } from '../lib/tensor/tensor';
 import { dict, floats, legacyCheckpoint, py, tensor, zipCheckpoint } from './container-samples';
@@ -87,9 +87,18 @@ describe('forms', () => {
     expect(locations(saved('cpu'), { mapLocation: (storage) => storage.withLocation('cuda:7') })).toEqual(['cuda:7']);
     expect(() => loadSync(saved('cpu'), { mapLocation: (() => 'cpu') as unknown as MapLocation })).toThrow(TypeError);
   });
-  test('anything else is taken for a function, as in PyTorch', () => {
-    expect(() => loadSync(saved('cpu'), { mapLocation: 5 as unknown as MapLocation })).toThrow(
-      new TypeError("'int' object is not callable"),
+  test.each<[type: string, value: unknown]>([
+    ['int', 5],
+    ['float', 1.5],
+    ['bool', true],
+    // Regression: these were taken for tables in which no tag is found.
+    ['list', ['cpu']],
+    ['tuple', Tuple.of('cpu')],
+    ['set', new Set(['cpu'])],
+    ['bytes', Buffer.from('cpu')],
+  ])('anything else is taken for a function, as in PyTorch: %s', (type, value) => {
+    expect(() => loadSync(saved('cpu'), { mapLocation: value as MapLocation })).toThrow(
+      new TypeError(`'${type}' object is not callable`),
     );
   });
   test("an error of the function is the caller's own", () => {
@@ -118,6 +127,10 @@ describe('texts', () => {
     ['cpu:0', "don't know how to restore data location of torch.storage.UntypedStorage (tagged with cpu:0)"],
     ['CPU', '(tagged with CPU)'],
     ['cudagraph', '(tagged with cudagraph)'],
+    ['cuda:007', "Invalid device string: 'cuda:007'"],
+    ['xpus', '(tagged with xpus)'],
+    ['hpux', '(tagged with hpux)'],
+    ['xpu0', "Invalid device string: 'xpu0'"],
     ['', '(tagged with )'],
   ])('%s', (location, text) => {
     expect(failure(location)).toContain(text);
