@@ -18,6 +18,7 @@ import {
   parseStorageId,
   persistentKind,
   type StorageId,
+  storageRecord,
 } from './persistent-id';
 import { PickleStream } from './pickle-stream';
 
@@ -83,18 +84,12 @@ class LegacyStorages {
   load(pid: PyValue): PyValue {
     const kind = persistentKind(pid);
     const items = pid as Tuple;
-    if (kind === 'module') return this.#loadModule(items);
+    if (kind === 'module') return this.moduleSources.load(items.slice(1));
     if (kind !== 'storage') throw this.#corrupt(`Unknown saved id type: ${kind.slice(0, 100)}`);
     const id = parseStorageId(pid);
     const root = this.#root(id);
     const view = items[5];
     return view === undefined || view === null ? root.placed : this.#view(view, id, root);
-  }
-
-  /** The class itself; its source text is kept to be shown. */
-  #loadModule([, cls, file, source]: Tuple): PyValue {
-    this.moduleSources.add(cls, file, source);
-    return cls ?? null;
   }
 
   #root(id: StorageId): LegacyStorage {
@@ -157,14 +152,7 @@ class LegacyStorages {
       const alignment = id.untyped ? WIDEST_ITEM_BYTES : id.dtype.swapWidth;
       storage.bytes.settle(this.#source.storageBytes(byteOffset, id.byteLength, alignment));
       storage.settled = true;
-      records.push({
-        name: id.key,
-        byteOffset,
-        byteLength: id.byteLength,
-        storedLength: id.byteLength,
-        crc32: 0,
-        compressed: false,
-      });
+      records.push(storageRecord(id, byteOffset));
     }
     for (const [key, { settled }] of this.#byKey)
       if (!settled) throw this.#corrupt(`storage "${key}" is mentioned, but its data is missing`);

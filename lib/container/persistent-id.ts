@@ -6,6 +6,7 @@ import type { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 import { StorageClass } from '../pickle/rules';
 import { PyGlobal, type PyValue, Tuple } from '../pickle/values';
+import type { RecordInfo } from './container';
 
 export interface StorageId {
   readonly dtype: DType;
@@ -47,6 +48,11 @@ export function sizedStorage(storageClass: StorageClass, key: string, location: 
   if (!Number.isSafeInteger(byteLength))
     throw corrupt(`storage "${key}" claims ${numel} elements of ${dtype.itemsize} bytes`);
   return { dtype, untyped, key, location, numel, byteLength };
+}
+
+/** The record of a storage that lies in the file as it is. */
+export function storageRecord({ key, byteLength }: StorageId, byteOffset: number): RecordInfo {
+  return { name: key, byteOffset, byteLength, storedLength: byteLength, crc32: 0, compressed: false };
 }
 
 /** The class as PyTorch names it in messages: `Float`; `Byte` for an untyped storage. */
@@ -93,7 +99,13 @@ export interface ModuleSource {
 export class ModuleSources {
   readonly all: ModuleSource[] = [];
 
-  add(cls: PyValue | undefined, file: PyValue | undefined, source: PyValue | undefined): void {
+  /** What stands for the persistent id of a module: the class. */
+  load([cls, file, source]: readonly (PyValue | undefined)[]): PyValue {
+    this.#add(cls, file, source);
+    return cls ?? null;
+  }
+
+  #add(cls: PyValue | undefined, file: PyValue | undefined, source: PyValue | undefined): void {
     const fileText = asciiText(file);
     // Python 2 wrote the bytes of the file.
     const sourceText = source instanceof Uint8Array ? new TextDecoder().decode(source) : asciiText(source);

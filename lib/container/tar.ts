@@ -8,7 +8,7 @@ import { checkBounds } from '../tensor/geometry';
 import { Storage } from '../tensor/storage';
 import { Tensor } from '../tensor/tensor';
 import type { ContainerContents, ReadContext, RecordInfo } from './container';
-import { asciiText, count, describe, keyText, ModuleSources, sizedStorage } from './persistent-id';
+import { asciiText, count, describe, keyText, ModuleSources, sizedStorage, storageRecord } from './persistent-id';
 import { PickleStream } from './pickle-stream';
 import type { TarMember } from './tar-members';
 
@@ -67,14 +67,7 @@ class TarReader {
       const alignment = id.untyped ? WIDEST_ITEM_BYTES : id.dtype.swapWidth;
       const bytes = this.#source.storageBytes(byteOffset, id.byteLength, alignment);
       this.#add(id.key, this.#context.place(new Storage(id.key, where, id.dtype, bytes, id.untyped)), record);
-      this.records.push({
-        name: id.key,
-        byteOffset,
-        byteLength: id.byteLength,
-        storedLength: id.byteLength,
-        crc32: 0,
-        compressed: false,
-      });
+      this.records.push(storageRecord(id, byteOffset));
     }
     const views = stream.unpickle({ record, plain: true });
     if (!Array.isArray(views)) throw this.#corrupt(`a list of views was expected, found ${describe(views)}`, record);
@@ -139,17 +132,12 @@ class TarReader {
     return this.#stream(record).unpickle({
       record,
       persistentLoad: (pid) => {
-        if (pid instanceof Tuple) return this.#loadModule(pid);
+        if (pid instanceof Tuple) return this.moduleSources.load(pid);
         const found = this.#byKey.get(keyText(pid) ?? '');
         if (found) return found;
         throw this.#corrupt(`persistent id ${describe(pid)} is neither a tensor nor a storage`, record);
       },
     });
-  }
-
-  #loadModule([cls, file, source]: Tuple): PyValue {
-    this.moduleSources.add(cls, file, source);
-    return cls ?? null;
   }
 
   #stream(name: (typeof TAR_MEMBERS)[number]): PickleStream {
