@@ -257,6 +257,25 @@ describe('worker threads', () => {
     expect(new Set(sums).size).toBe(1);
   });
 
+  test('arrays are posted and transferred out of one, which keeps its tensors', async () => {
+    const [messages, different, right] = await childResult<unknown[]>(`
+      const { Worker } = require('node:worker_threads');
+      const source = ${worker(`
+        (async () => {
+          const t = (await tc.load(${text(big)})).get('v');
+          const view = t.asTypedArray(), copy = t.toFloat32Array();
+          parentPort.postMessage(view);
+          parentPort.postMessage(copy, [copy.buffer]);
+          // Whether memory of a mapping can be transferred is the host's to say.
+          try { parentPort.postMessage(view, [view.buffer]); } catch (error) { if (!(error instanceof TypeError)) throw error; parentPort.postMessage(view); }
+          parentPort.postMessage(t.toFloat32Array());
+        })();`)};
+      const received = [];
+      await new Promise((resolve, reject) => new Worker(source, { eval: true }).on('message', (array) => received.push(array.join())).once('error', reject).once('exit', resolve));
+      return [received.length, new Set(received).size, received[3] === '1,2,3,4'];`);
+    expect([messages, different, right]).toEqual([4, 1, true]);
+  });
+
   test('one that is terminated while it works, or ends with views alive, harms nobody', async () => {
     const ended = await childResult<string[]>(
       `
