@@ -9,7 +9,9 @@
  * - the holes of `torch.serialization.skip_data`, whose records have a checksum of 0 beside others that have one;
  * - legacy streams, whose keys are memory addresses, and the archives of TorchScript, whose code is deflated;
  * - an alignment that the file does not state (PyTorch before 2.7 had 64 only), and the location of a device backend of
- *   the user's own that gives the same Python string each time: ours is a new one for each tensor, as `cuda:0` is.
+ *   the user's own that gives the same Python string each time: ours is a new one for each tensor, as `cuda:0` is;
+ * - the class of a bare untyped storage that follows a uint8 tensor on it: it is the ByteStorage that `torch.load` makes
+ *   of it, and PyTorch too writes it back as such.
  *
  * Of values made here, sets of strings have the order in which they were made, where Python's changes from run to run.
  */
