@@ -13,40 +13,42 @@ export async function prepareAll(dir, size) {
   return [await makeInput(dir, size), await makeSafetensors(dir, size), await makePickle(dir, size)];
 }
 
-/** Before the time that is measured, where a process opens one checkpoint after the other, as a service does. */
-export const TIMES_BEFORE = 100;
-
-/** `use` gets the open checkpoint, and gives what `timed` wants. `before`: how often the file is opened first. */
-export function ours(use, { options = {}, before = 0, ...others } = {}) {
+/**
+ * `use` gets the open checkpoint, and gives what `timed` wants. `again`: the median of many times in one process, as in a
+ * service, instead of the first.
+ */
+export function ours(use, { options = {}, again = false, ...others } = {}) {
   return {
     ...others,
-    async run({ dir, size, timed }) {
+    async run({ dir, size, timed, repeated }) {
       const { open } = await import('../dist/index.mjs');
       // A small file first, so that compiling is not counted, as imports are not in Python.
       const small = await open(inputPath(dir, SMALL), options);
       await use(small, SMALL);
       small.close();
-      for (let i = 0; i < before; i++) {
-        const earlier = await open(inputPath(dir, size), options);
-        await use(earlier, size);
-        earlier.close();
+      if (again) {
+        return repeated(async () => {
+          const checkpoint = await open(inputPath(dir, size), options);
+          const facts = await use(checkpoint, size);
+          checkpoint.close();
+          return facts;
+        });
       }
       return timed(async () => use(await open(inputPath(dir, size), options), size));
     },
   };
 }
 
-/** `use` is Python: an expression over `state` that gives a dict. `before` as in `ours`. */
-export function torch(use, { mmap = false, weightsOnly = true, before = 0 } = {}) {
+/** `use` is Python: an expression over `state` that gives a dict. `again` as in `ours`. */
+export function torch(use, { mmap = false, weightsOnly = true, again = false } = {}) {
   const script = `
 import sys, torch
-from cell import timed
+from cell import repeated, timed
 def work():
     state = torch.load(sys.argv[1], weights_only=${weightsOnly ? 'True' : 'False'}, mmap=${mmap ? 'True' : 'False'})
     return ${use}
 torch.load(sys.argv[2], weights_only=True)
-for _ in range(${before}): work()
-timed(work)
+${again ? 'repeated' : 'timed'}(work)
 `;
   return inPython(script, ({ dir, size }) => [inputPath(dir, size), inputPath(dir, SMALL)]);
 }

@@ -1,5 +1,5 @@
 import { describe, inputPath } from '../inputs.mjs';
-import { ours, prepareAll, safetensors, TIMES_BEFORE, torch } from '../openers.mjs';
+import { ours, prepareAll, safetensors, torch } from '../openers.mjs';
 
 const LIST = '{"tensors": len([(k, v.dtype, tuple(v.shape)) for k, v in state.items()])}';
 function list(checkpoint) {
@@ -16,7 +16,7 @@ export default {
   expected: (_dir, size) => ({ tensors: describe(size).tensors }),
   contenders: {
     ours: ours(list),
-    'ours-again': ours(list, { before: TIMES_BEFORE }),
+    'ours-again': ours(list, { again: true }),
     'ours-read': ours(list, { options: { io: 'read' } }),
     'ours-inspect': {
       async run({ dir, size, timed }) {
@@ -26,7 +26,7 @@ export default {
       },
     },
     'torch-mmap-weights-only': torch(LIST, { mmap: true }),
-    'torch-mmap-weights-only-again': torch(LIST, { mmap: true, before: TIMES_BEFORE }),
+    'torch-mmap-weights-only-again': torch(LIST, { mmap: true, again: true }),
     'torch-mmap': torch(LIST, { mmap: true, weightsOnly: false }),
     'torch-weights-only': torch(LIST),
     torch: torch(LIST, { weightsOnly: false }),

@@ -1,5 +1,5 @@
 import { describe } from '../inputs.mjs';
-import { jszip, ours, pickleparser, prepareAll, safetensors, TIMES_BEFORE, torch, yauzlRecords } from '../openers.mjs';
+import { jszip, ours, pickleparser, prepareAll, safetensors, torch, yauzlRecords } from '../openers.mjs';
 
 const use = ({ root, info }) => ({ tensors: root.size, records: info.records.length });
 const COUNT = '{"tensors": len(state)}';
@@ -12,10 +12,10 @@ export default {
   expected: (_dir, size) => ({ tensors: describe(size).tensors }),
   contenders: {
     ours: ours(use),
-    'ours-again': ours(use, { before: TIMES_BEFORE }),
+    'ours-again': ours(use, { again: true }),
     'ours-read': ours(use, { options: { io: 'read' } }),
     'torch-mmap-weights-only': torch(COUNT, { mmap: true }),
-    'torch-mmap-weights-only-again': torch(COUNT, { mmap: true, before: TIMES_BEFORE }),
+    'torch-mmap-weights-only-again': torch(COUNT, { mmap: true, again: true }),
     'torch-mmap': torch(COUNT, { mmap: true, weightsOnly: false }),
     'torch-weights-only': torch(COUNT),
     torch: torch(COUNT, { weightsOnly: false }),
