@@ -1,9 +1,12 @@
 /*
- * fault_guard.cc - SIGBUS handling on POSIX; nothing on Windows, where a mapped file cannot be cut short
+ * fault_guard.cc - SIGBUS and SIGSEGV on POSIX; nothing on Windows, where a mapped file cannot be cut short
  *
- * One process-wide handler is installed on first use and never removed.  A thread inside RunGuarded() has a frame
- * linked from a thread-local pointer; the handler jumps to it.  A SIGBUS of anyone else goes to the handler that was
- * there before ours, or kills the process as it would have without us.
+ * SIGBUS is a page behind the end of a file that was cut short; SIGSEGV memory of JavaScript that was given back while a
+ * worker reads it (a buffer that was shrunk or transferred).
+ *
+ * One process-wide handler for each is installed on first use and never removed.  A thread inside RunGuarded() has a frame
+ * linked from a thread-local pointer; the handler jumps to it.  A fault of anyone else goes to the handler that was there
+ * before ours (V8 has one), or kills the process as it would have without us.
  */
 #include "fault_guard.h"
 
@@ -38,10 +41,11 @@ __attribute__((tls_model("initial-exec")))
 #endif
 thread_local GuardFrame* volatile current_frame = nullptr;
 
-// Written once before the handler can run, read only by the handler.
-struct sigaction previous_action;
+// Written once before the handlers can run, read only by them.
+struct sigaction previous_bus_action, previous_segv_action;
 
 void ChainToPrevious(int signal_number, siginfo_t* info, void* context) {
+  const struct sigaction& previous_action = signal_number == SIGBUS ? previous_bus_action : previous_segv_action;
   if ((previous_action.sa_flags & SA_SIGINFO) != 0 && previous_action.sa_sigaction != nullptr) {
     previous_action.sa_sigaction(signal_number, info, context);
   } else if (previous_action.sa_handler == SIG_IGN && info->si_code <= 0) {
@@ -50,12 +54,12 @@ void ChainToPrevious(int signal_number, siginfo_t* info, void* context) {
     previous_action.sa_handler(signal_number);
   } else {
     // Returning runs the faulting instruction again, now with the default action.
-    signal(SIGBUS, SIG_DFL);
-    if (info->si_code <= 0) raise(SIGBUS);
+    signal(signal_number, SIG_DFL);
+    if (info->si_code <= 0) raise(signal_number);
   }
 }
 
-void OnBusError(int signal_number, siginfo_t* info, void* context) {
+void OnFault(int signal_number, siginfo_t* info, void* context) {
   GuardFrame* frame = current_frame;
   // si_code is positive for faults and not for signals sent by a process.
   if (frame != nullptr && info->si_code > 0) {
@@ -71,12 +75,13 @@ void InstallHandlerOnce() {
   std::call_once(installed, [] {
     struct sigaction action;
     std::memset(&action, 0, sizeof(action));
-    action.sa_sigaction = OnBusError;
+    action.sa_sigaction = OnFault;
     // SA_NODEFER: the jump leaves the handler without returning, so the signal must not stay blocked.  With it
     // sigsetjmp need not save the signal mask, which is 40 times cheaper.
     action.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK;
     sigemptyset(&action.sa_mask);
-    sigaction(SIGBUS, &action, &previous_action);
+    sigaction(SIGBUS, &action, &previous_bus_action);
+    sigaction(SIGSEGV, &action, &previous_segv_action);
   });
 }
 

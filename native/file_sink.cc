@@ -79,6 +79,10 @@ Status FileSink::Append(const SinkBatch& batch, SinkReport* report) {
   Status status = WriteRanges(file_.os_file(), aborted_, &long_ranges);
   const LongRange* next = long_ranges.data();
   for (size_t i = 0; i < batch.segments.size() && status.ok(); i++) {
+    if (aborted_.load(std::memory_order_relaxed)) {
+      status = MakeError(ErrorCode::kClosed, "the output was aborted");
+      break;
+    }
     const bool is_long = IsLong(batch.segments[i]);
     status = AppendSegment(batch, batch.segments[i], is_long ? next : nullptr, report);
     if (is_long) next++;

@@ -48,7 +48,7 @@ namespace {
 struct ParsedBatch {
   SinkBatch batch;
   std::vector<FileHandle*> files;                   // pinned while a worker runs
-  std::vector<std::shared_ptr<MappedFile>> shares;  // one for each of `files`
+  std::vector<std::shared_ptr<MappedFile>> shares;  // of `files`, and of those that memory is a view of
 };
 
 // Reads argument `index`; false with an exception pending when it is not a SinkBatch.
@@ -82,6 +82,9 @@ bool ReadBatch(const Napi::CallbackInfo& info, size_t index, Arguments* argument
     } else {
       source.memory = arguments->BytesOf(value, index);
       if (arguments->failed()) return false;
+      if (std::shared_ptr<MappedFile> mapped = MappedFile::MappedAt(source.memory.data)) {
+        parsed->shares.push_back(std::move(mapped));
+      }
     }
     parsed->batch.sources.push_back(source);
   }

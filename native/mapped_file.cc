@@ -4,6 +4,7 @@
 #include "mapped_file.h"
 
 #include <algorithm>
+#include <map>
 
 #include "fault_guard.h"
 #include "fresh_pages.h"
@@ -13,6 +14,31 @@ namespace torch_checkpoint {
 
 // A copy out of the page cache is bound by memory; below this a second thread costs more than it brings.
 static constexpr size_t kParallelReadBytes = size_t{8} << 20;
+
+namespace {
+
+// The mapped files of the process by where their mappings begin.  Never destroyed: files may outlive static objects.
+struct Mappings {
+  std::mutex mutex;
+  std::map<uintptr_t, MappedFile*> files;
+};
+Mappings& AllMappings() {
+  static Mappings* const mappings = new Mappings;
+  return *mappings;
+}
+
+}  // namespace
+
+std::shared_ptr<MappedFile> MappedFile::MappedAt(const void* address) {
+  const uintptr_t at = reinterpret_cast<uintptr_t>(address);
+  Mappings& mappings = AllMappings();
+  std::lock_guard<std::mutex> lock(mappings.mutex);
+  auto after = mappings.files.upper_bound(at);
+  if (after == mappings.files.begin()) return nullptr;
+  const auto& [begin, file] = *std::prev(after);
+  // Null also for a file that is just being given up: its destructor waits for the lock.
+  return at - begin < file->byte_length() ? file->weak_from_this().lock() : nullptr;
+}
 
 Result<std::shared_ptr<MappedFile>> MappedFile::OpenPath(const std::string& path, IoMode mode) {
   return FromOsFile(OpenForReading(path), mode);
@@ -39,12 +65,22 @@ Result<std::shared_ptr<MappedFile>> MappedFile::FromOsFile(Result<OsFile> file, 
     if (result->mapping_ == nullptr && mode == IoMode::kMap) {
       return MakeError(ErrorCode::kIo, "the operating system refuses to map the file; use io: \"read\"");
     }
+    if (result->mapping_ != nullptr) {
+      Mappings& mappings = AllMappings();
+      std::lock_guard<std::mutex> lock(mappings.mutex);
+      mappings.files[reinterpret_cast<uintptr_t>(result->mapping_)] = result.get();
+    }
   }
   return result;
 }
 
 MappedFile::~MappedFile() {
-  if (mapping_ != nullptr) UnmapPrivate(mapping_, byte_length());
+  if (mapping_ != nullptr) {
+    Mappings& mappings = AllMappings();
+    std::lock_guard<std::mutex> lock(mappings.mutex);
+    mappings.files.erase(reinterpret_cast<uintptr_t>(mapping_));
+    UnmapPrivate(mapping_, byte_length());
+  }
   CloseFile(file_);
 }
 

@@ -37,8 +37,11 @@ enum class IoMode : uint8_t { kAuto, kMap, kRead };
 
 enum class FileState : uint8_t { kSame, kTruncated, kModified };
 
-class MappedFile final : public ByteSource {
+class MappedFile final : public ByteSource, public std::enable_shared_from_this<MappedFile> {
  public:
+  // A share in the file whose mapping holds the address; null when none does.  For a worker that reads memory of
+  // JavaScript: a window may be detached meanwhile, and with it goes the share that it had.
+  static std::shared_ptr<MappedFile> MappedAt(const void* address);
   static Result<std::shared_ptr<MappedFile>> OpenPath(const std::string& path, IoMode mode);
   static Result<std::shared_ptr<MappedFile>> OpenDescriptor(int descriptor, IoMode mode);
   ~MappedFile() override;

@@ -91,9 +91,10 @@ Error WriteError(int error_number, uint64_t offset) {
     return MakeError(ErrorCode::kDiskFull, "%s after %llu bytes", std::strerror(error_number),
                      static_cast<unsigned long long>(offset));
   }
-  // The kernel met the fault that would have been a SIGBUS here.
+  // The kernel met the fault that would have been a signal here.
   if (error_number == EFAULT) {
-    return MakeError(ErrorCode::kTruncated, "a mapped source can no longer be read; its file was cut short");
+    return MakeError(ErrorCode::kTruncated, "memory can no longer be read: the mapped file was cut short, or the buffer was "
+                                            "shrunk or transferred meanwhile");
   }
   return MakeError(ErrorCode::kWriteFailed, "write failed: %s", std::strerror(error_number));
 }

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
+#include <exception>
+#include <new>
 #include <system_error>
 #include <thread>
 
@@ -25,9 +27,19 @@ struct Job {
   std::atomic<size_t> next{0};
   size_t helpers = 0;  // guarded by the pool's mutex
 
+  std::exception_ptr thrown{};  // guarded by `thrown_mutex`
+  std::mutex thrown_mutex{};
+
   // Tasks are handed out one by one, so that a thread which the system takes away for a while holds up only its own task.
+  // Want of memory is thrown; the caller gets it when all threads have left.
   void Drain() {
-    for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) task(i);
+    try {
+      for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) task(i);
+    } catch (...) {
+      next.store(count, std::memory_order_relaxed);
+      std::lock_guard<std::mutex> lock(thrown_mutex);
+      if (!thrown) thrown = std::current_exception();
+    }
   }
 };
 
@@ -38,7 +50,11 @@ class Pool {
   void Run(Job* job, size_t wanted_helpers) {
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      for (size_t i = 0; i < wanted_helpers; i++) waiting_.push_back(job);
+      try {
+        for (size_t i = 0; i < wanted_helpers; i++) waiting_.push_back(job);
+      } catch (const std::bad_alloc&) {
+        // Those that are in it will do.
+      }
       while (threads_ < waiting_.size() && threads_ < kMaxThreads && Start()) threads_++;
     }
     work_.notify_all();
@@ -46,6 +62,7 @@ class Pool {
     std::unique_lock<std::mutex> lock(mutex_);
     waiting_.erase(std::remove(waiting_.begin(), waiting_.end(), job), waiting_.end());
     done_.wait(lock, [&] { return job->helpers == 0; });
+    if (job->thrown) std::rethrow_exception(job->thrown);
   }
 
  private:
@@ -89,9 +106,12 @@ Pool& SharedPool() {
 }  // namespace
 
 void RunParallel(size_t count, unsigned threads, const std::function<void(size_t)>& task) {
-  Job job{task, count};
   const size_t wanted = std::min<size_t>(count, threads);
-  if (wanted <= 1) return job.Drain();
+  if (wanted <= 1) {
+    for (size_t i = 0; i < count; i++) task(i);
+    return;
+  }
+  Job job{task, count};
   SharedPool().Run(&job, wanted - 1);
 }
 

@@ -20,7 +20,7 @@ namespace torch_checkpoint {
 unsigned UsefulThreads();
 
 // Calls task(i) once for each i below `count`, begun in this order, on the caller and up to `threads` - 1 others; returns
-// when all are done.  A thread that cannot be had only makes it slower.  `task` must not throw.
+// when all are done.  A thread that cannot be had only makes it slower.  What a task throws ends the others and is thrown.
 void RunParallel(size_t count, unsigned threads, const std::function<void(size_t)>& task);
 
 // What the tasks of one operation agree on when some of them fail: the first failure counts and the others may stop.

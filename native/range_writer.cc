@@ -54,7 +54,6 @@ Result<uint64_t> CopyByReference(OsFile output, const std::atomic<bool>& aborted
     // Not these two files after all, or the end of one that was longer: the rest is written, or that says why not.
     if (!copied.ok() || copied.value() == 0) break;
     begin += copied.value();
-    range->kernel_bytes += copied.value();
   }
   return begin;
 }
@@ -69,6 +68,7 @@ Status Cut(OsFile output, const std::atomic<bool>& aborted, LongRange* range, st
   for (uint64_t begin = 0; begin < length;) {
     const uint64_t end = std::min(length, begin + kPieceBytes - (position + begin) % kPieceBytes);
     const bool copied = begin >= first_cut && end <= copied_end.value();
+    if (copied) range->kernel_bytes += end - begin;
     if (!copied || range->wants_checksum) pieces->push_back({range, begin, end, !copied});
     begin = end;
   }
@@ -93,8 +93,8 @@ Status WriteRanges(OsFile output, const std::atomic<bool>& aborted, std::vector<
     const Result<const uint8_t*> read = range.source.Piece(piece.begin, count, PieceBuffer());
     if (!read.ok()) return failure.Note(read.error());
     const uint8_t* bytes = read.value();
-    // Memory is summed and written one after the other.  What JavaScript changes in between is written with a checksum that
-    // is not its own; nothing here can prevent that without a copy.
+    // Memory is summed and written one after the other, and what the kernel has copied is summed after that.  What changes in
+    // between is written with a checksum that is not its own; nothing here can prevent that without a copy.
     if (range.wants_checksum && !Guarded([&] { piece.checksum = Crc32(0, bytes, count); })) return failure.Note(PageGone());
     if (piece.write) failure.Note(WriteAll(output, range.position + piece.begin, bytes, count));
   });

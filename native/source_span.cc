@@ -33,7 +33,8 @@ std::vector<uint8_t>* PieceBuffer() {
 }
 
 Error PageGone() {
-  return MakeError(ErrorCode::kTruncated, "a mapped page can no longer be read; the file was cut short");
+  return MakeError(ErrorCode::kTruncated, "memory can no longer be read: the mapped file was cut short, or the buffer was "
+                                          "shrunk or transferred meanwhile");
 }
 
 namespace {

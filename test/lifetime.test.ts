@@ -150,6 +150,35 @@ describe('close', () => {
   });
 });
 
+test('what a save reads lives until it ends: views of a closed checkpoint, buffers that shrink', async () => {
+  const outcomes = await childResult<string[]>(
+    `
+    const target = ${text(join(folder, 'saved-while-closing.pt'))};
+    const source = ${text(join(folder, 'large.pt'))};
+    tc.saveSync(tc.Tensor.from(new Uint8Array(60e6).fill(3)), source, { fsync: false });
+    const seen = new Set();
+    for (let i = 0; i < 12; i++) {
+      const ck = tc.openSync(source), view = tc.Tensor.from(ck.root.asTypedArray());
+      const saving = tc.save(view, target, { fsync: false });
+      await sleep(i);
+      ck.close();
+      await saving;
+      const saved = tc.loadSync(target).asTypedArray();
+      seen.add([saved.length, saved[0], saved[59999999]].join());
+    }
+    for (let i = 0; i < 8; i++) {
+      const buffer = new ArrayBuffer(60e6, { maxByteLength: 60e6 }), tensor = tc.Tensor.from(new Uint8Array(buffer));
+      const saving = tc.save(tensor, target, { fsync: false });
+      await sleep(i);
+      buffer.resize(10);
+      const outcome = await codeOf(() => saving);
+      if (outcome !== 'nothing thrown' && outcome !== 'TRUNCATED') seen.add(outcome);
+    }
+    return [...seen];`,
+  );
+  expect(outcomes).toEqual(['60000000,3,3']);
+});
+
 test('opening and closing 50 times leaves no descriptors, mappings or memory behind', async () => {
   const [descriptors, mappings, megabytes] = await childResult<number[]>(
     `

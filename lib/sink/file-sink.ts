@@ -190,10 +190,19 @@ export class FileSink extends FileSinkBase implements RecordSink {
   }
 
   async #append(batch: Batch, checksums: Checksum[]): Promise<void> {
-    const report = await native({}, (addon) => addon.sinkAppend(this.sink, batch.build())).catch((error: unknown) => {
+    const { signal } = this.options;
+    // A batch can take a while on a slow disk.
+    const stop = (): void => native({ path: this.path }, (addon) => addon.sinkAbort(this.sink));
+    signal?.addEventListener('abort', stop, { once: true });
+    try {
+      const report = await native({}, (addon) => addon.sinkAppend(this.sink, batch.build()));
+      this.account(report, batch, checksums);
+    } catch (error) {
+      signal?.throwIfAborted();
       throw this.appendError(error);
-    });
-    this.account(report, batch, checksums);
+    } finally {
+      signal?.removeEventListener('abort', stop);
+    }
   }
 
   async #pull(source: StorageBytes, flags: number, checksums: Checksum[]): Promise<void> {

@@ -8,7 +8,12 @@
 
 #include <cstdlib>
 
+#include <atomic>
+#include <new>
+#include <thread>
+
 #include "check.h"
+#include "parallel.h"
 #include "crc32.h"
 #include "fault_guard.h"
 #include "file_sink.h"
@@ -229,6 +234,38 @@ TEST(LongRangesBeginAndEndAnywhere) {
   expected.insert(expected.end(), bytes.begin() + 2, bytes.begin() + 600002);
   CHECK(ReadFile(folder / "out") == expected && report.checksums.empty());
   CHECK(report.kernel_bytes + report.written_bytes == expected.size());
+}
+
+TEST(WhatATaskThrowsIsThrownWhenAllHaveLeft) {
+  for (int round = 0; round < 200; round++) {
+    std::atomic<int> inside{0};
+    bool caught = false;
+    try {
+      RunParallel(16, 4, [&](size_t i) {
+        inside++;
+        if (i % 5 == 3) {
+          inside--;
+          throw std::bad_alloc();
+        }
+        std::this_thread::yield();
+        inside--;
+      });
+    } catch (const std::bad_alloc&) {
+      caught = true;
+    }
+    CHECK(caught && inside == 0);
+  }
+}
+
+TEST(AMappedFileIsFoundByItsMemory) {
+  Folder folder;
+  WriteFile(folder / "f", std::vector<uint8_t>(10000, 1));
+  std::shared_ptr<MappedFile> file = MappedFile::OpenPath(folder / "f", IoMode::kMap).value();
+  const uint8_t* mapping = file->mapping();
+  CHECK(MappedFile::MappedAt(mapping) == file && MappedFile::MappedAt(mapping + 9999) == file);
+  CHECK(MappedFile::MappedAt(mapping + 10000) == nullptr && MappedFile::MappedAt(&folder) == nullptr);
+  file.reset();
+  CHECK(MappedFile::MappedAt(mapping) == nullptr);
 }
 
 TEST(AGatherFromAFileEqualsOneFromMemory) {
