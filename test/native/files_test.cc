@@ -6,17 +6,16 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include <cstdlib>
-
 #include <atomic>
+#include <cstdlib>
 #include <new>
 #include <thread>
 
 #include "check.h"
-#include "parallel.h"
 #include "crc32.h"
 #include "fault_guard.h"
 #include "file_sink.h"
+#include "parallel.h"
 #include "source_span.h"
 #include "strided_read.h"
 
