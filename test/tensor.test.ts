@@ -271,6 +271,9 @@ describe('from', () => {
       yield Uint8Array.of(1, 2, 3);
       yield Uint8Array.of(4, 5, 6, 7, 8);
     };
+    expect(() => Tensor.fromStream({ dtype: 'float32' as unknown as DType, shape: [2] }, open)).toThrow(
+      'such as DType.float32',
+    );
     const tensor = Tensor.fromStream({ dtype: DType.float32, shape: [2] }, open);
     expect(tensor.storage.nbytes).toBe(8);
     expect(code(() => tensor.toBytes())).toBe('NO_DATA');

@@ -351,6 +351,7 @@ export class Tensor implements Source {
 
   /** A tensor whose bytes (contiguous, little-endian) `open` gives when it is saved; it cannot be read before. */
   static fromStream(spec: { dtype: DType; shape: readonly number[] }, open: () => AsyncIterable<Uint8Array>): Tensor {
+    if (!(spec.dtype instanceof DType)) throw new TypeError('the dtype of a tensor is a DType, such as DType.float32');
     const shape = shapeOf(spec.shape);
     const byteLength = spec.dtype.byteLength(numelOf(shape));
     if (!Number.isSafeInteger(byteLength)) throw new RangeError(`a tensor of shape ${listOf(shape)} is too large`);
