@@ -136,6 +136,10 @@ function read(source: ByteSource, options: LoadOptions, loading: boolean): Check
   }
 }
 
+/** What checkpoints inside a checkpoint may have together: so often what the file has, and some more for small files. */
+const NESTED_TIMES = 4;
+const NESTED_BYTES = 16 << 20;
+
 class Reader implements ReadContext, Host {
   readonly limits: Limits;
   readonly weightsOnly: boolean;
@@ -148,6 +152,9 @@ class Reader implements ReadContext, Host {
   readonly #options: LoadOptions;
   readonly #resolver: GlobalResolver;
   #nested = 0;
+  #nestedBytes = 0;
+  /** Of the longest pickle so far, which may be compressed in the file. */
+  #pickleBytes = 0;
   #protocol: number | undefined;
   #globalNames: GlobalNames | undefined;
   #tensorTable: PickleOptions['tensorFromId'];
@@ -218,6 +225,7 @@ class Reader implements ReadContext, Host {
       tensorFromId,
       plain = false,
     } = options;
+    this.#pickleBytes = Math.max(this.#pickleBytes, bytes.length);
     const run = (encoding: StringEncoding) =>
       unpickle(bytes, {
         limits: this.limits,
@@ -253,6 +261,13 @@ class Reader implements ReadContext, Host {
   }
 
   loadNested(bytes: Uint8Array): PyValue {
+    // Five bytes of a pickle can ask for the same megabytes again.
+    const most = NESTED_BYTES + NESTED_TIMES * Math.max(this.#source.byteLength, this.#pickleBytes);
+    if ((this.#nestedBytes += bytes.length) > most)
+      throw new CheckpointError(
+        'LIMIT_EXCEEDED',
+        `the checkpoints inside this one have more than ${most} bytes together, ${NESTED_TIMES} times what there is: the same are read again and again`,
+      );
     const limit = this.limits.maxNestedCheckpoints;
     if (++this.#nested > limit)
       throw new CheckpointError(

@@ -557,6 +557,25 @@ describe('a bare pickle', () => {
     for (let i = 0; i < 40; i++) deep = legacyCheckpoint(nested(deep), []);
     expect(failure(bytesOf('\x80\x03', nested(deep), '.')).code).toBe('LIMIT_EXCEEDED');
   });
+
+  test('one checkpoint that is asked for over and over is refused before it takes minutes', () => {
+    const blob = legacyCheckpoint(storageId({ key: '5', numel: 15_000, view: 'N' }), [
+      { key: '5', numel: 15_000, bytes: new Uint8Array(60_000) },
+    ]);
+    const asked = (times: number): Buffer =>
+      bytesOf(
+        '\x80\x03](',
+        py.global('torch.storage', '_load_from_bytes'),
+        'q\x01B',
+        [blob.length & 255, blob.length >> 8, 0, 0],
+        blob,
+        'q\x00',
+        'h\x01h\x00\x85R'.repeat(times),
+        'e.',
+      );
+    expect(loadSync<unknown[]>(asked(50))).toHaveLength(52);
+    expect(failure(asked(1000))).toMatchObject({ code: 'LIMIT_EXCEEDED' });
+  });
 });
 
 describe('safetensors', () => {
