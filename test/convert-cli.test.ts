@@ -1,6 +1,6 @@
 // Promise: `convert` and `edit` end with the exit codes of the contract, and `edit` changes what it was told and nothing else.
 import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -54,6 +54,30 @@ describe('convert', () => {
     ]);
     expect([code, stderr.includes('    at '), stderr.includes('make it first')]).toEqual([4, false, true]);
     expect((JSON.parse(json.stdout) as { error: { code: string } }).error.code).toBe('WRITE_FAILED');
+  });
+
+  test('--verify of a damaged input: exit 3, the record named, the rest of a folder done', async () => {
+    mkdirSync(file('rot'));
+    for (const name of ['a', 'b']) await save({ w: Tensor.ones([64]) }, file(`rot/${name}.pt`), { fsync: false });
+    const record = (await open(file('rot/a.pt'))).info.records.find(({ name }) => name === 'data/0');
+    const bytes = readFileSync(file('rot/a.pt'));
+    bytes.writeUInt8(1, record?.byteOffset as number);
+    writeFileSync(file('rot/a.pt'), bytes);
+    const [one, other, all] = await Promise.all([
+      run('convert', file('rot/a.pt'), file('rot-a.safetensors'), '--verify', '--json'),
+      run('convert', file('rot/b.pt'), file('rot-b.safetensors'), '--verify'),
+      run('convert', file('rot'), file('rot-out'), '--verify', '--json'),
+    ]);
+    const { error } = JSON.parse(one.stdout) as { error: { code: string; message: string } };
+    expect([one.code, error.code, error.message.includes('data/0')]).toEqual([3, 'CRC_MISMATCH', true]);
+    expect([existsSync(file('rot-a.safetensors')), other.code]).toEqual([false, 0]);
+    const { files } = JSON.parse(all.stdout) as { files: { status: string; error?: { code: string } }[] };
+    expect([all.code, files.map(({ status, error }) => error?.code ?? status)]).toEqual([
+      3,
+      ['CRC_MISMATCH', 'converted'],
+    ]);
+    // Without --verify nothing is read twice, and nothing is checked.
+    expect((await run('convert', file('rot/a.pt'), file('rot-a.safetensors'))).code).toBe(0);
   });
 
   test('to standard output', async () => {

@@ -82,7 +82,10 @@ export function command(): Command {
     .option('--map-location <device>', 'write storages as being on this device (.pt)')
     .option('--config <file>', 'config.json of the model, for gguf (default: beside the input)')
     .option('--dry-run', 'say what would be done and what it takes, write nothing')
-    .option('--verify', 'open the output again and compare every byte with the input')
+    .option(
+      '--verify',
+      "check the input's recorded checksums, then open the output again and compare every byte with the input",
+    )
     .option('--no-fsync', 'do not wait for the disk')
     .option('--files <glob>', 'folders: only these files; ** crosses folders (may be repeated)', collect)
     .option('--no-copy-others', 'folders: do not copy the other files')

@@ -6,7 +6,7 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import type { Checkpoint } from '../checkpoint';
+import type { Checkpoint, VerifyReport } from '../checkpoint';
 import { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 import type { LoadOptions } from '../load';
@@ -17,6 +17,7 @@ import type { AliasPolicy } from './aliases';
 import { type ChoiceOptions, choose } from './choose';
 import type { Encoding } from './elements';
 import { makeFolder } from './folders';
+import type { Model } from './model';
 import { isDirectory, openModel, pathOf } from './open-model';
 import { outputName } from './output-name';
 import { storedNames } from './shards-model';
@@ -42,7 +43,10 @@ export interface ConvertOptions
   config?: string | undefined;
   /** Plan and report, but write nothing. */
   dryRun?: boolean | undefined;
-  /** Open the output again and compare every tensor with the input. */
+  /**
+   * Check the records of the input against their recorded checksums before anything is written, then open the output again
+   * and compare every tensor with the input. Throws CRC_MISMATCH.
+   */
   verify?: boolean | undefined;
   /** Wait until the disk has the bytes; default true. */
   fsync?: boolean | undefined;
@@ -118,6 +122,7 @@ export async function convertModel(
   const { io, limits, signal, onProgress, safeGlobals, weightsOnly } = options;
   const model = await openModel(input, defined({ io, limits, signal, onProgress, safeGlobals, weightsOnly }));
   try {
+    const checked = options.verify && !options.dryRun ? await verifyInput(model, signal) : [];
     const choice = choose(model, options);
     const plan = await target.plan(choice, {
       ...settings,
@@ -134,7 +139,7 @@ export async function convertModel(
     const written = idle || verifyOnly ? NOTHING : await writeFiles(plan, output, place, options);
     if ((options.verify || verifyOnly) && !idle) await verifyFiles(plan, target, place, signal);
     return {
-      report: report(plan, target, written, place, options.dryRun ?? false, model.warnings),
+      report: report(plan, target, written, place, options.dryRun ?? false, [...model.warnings, ...checked]),
       sourceNames: storedNames(model),
       stored: plan.stored,
     };
@@ -178,6 +183,34 @@ async function writeFiles(
     before += file.bytes;
   }
   return { kernelBytes, writtenBytes, bytes };
+}
+
+/**
+ * Compares the records of the input with their checksums: what is compared later comes from these very bytes, and would
+ * agree with damaged ones. Gives warnings of what could not be checked, throws CRC_MISMATCH for a damaged record.
+ */
+async function verifyInput(model: Model, signal: AbortSignal | undefined): Promise<string[]> {
+  const warnings: string[] = [];
+  for (const part of [model, ...model.parts]) {
+    if (!part.checkpoint) continue;
+    let damaged: VerifyReport['damaged'];
+    try {
+      ({ damaged } = await part.checkpoint.verify(defined({ signal })));
+    } catch (error) {
+      // Of a file on a server only what was fetched on opening is at hand.
+      if (!(error instanceof CheckpointError) || error.code !== 'UNSUPPORTED') throw error;
+      warnings.push(`the checksums of the input were not checked: ${error.message}`);
+      continue;
+    }
+    const [first] = damaged;
+    if (first)
+      throw new CheckpointError('CRC_MISMATCH', `the input is damaged: ${first.reason}`, {
+        path: part.name,
+        record: first.record,
+        hint: 'get the file again; torch-checkpoint verify lists all damaged records',
+      });
+  }
+  return warnings;
 }
 
 /** Compares every byte with what it was made from, and has the reader of the format look at the file too. */

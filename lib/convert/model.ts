@@ -14,6 +14,8 @@ export interface Model {
   readonly isGraph: boolean;
   /** The checkpoint behind it, where there is exactly one. */
   readonly checkpoint: Checkpoint | undefined;
+  /** The models that it is put together from: shards, each with its own name. */
+  readonly parts: readonly Model[];
   /** `__metadata__` without the aliases. */
   readonly metadata: ReadonlyMap<string, string>;
   /** Names that the input does not store: its metadata says which stored name has their elements. */
@@ -64,6 +66,7 @@ export function namedModel(
     indexFacts?: ReadonlyMap<string, unknown>;
     unread?: readonly Dropped[];
     warnings?: readonly string[];
+    parts?: readonly Model[];
     close(): void;
   },
 ): Model {
@@ -72,6 +75,7 @@ export function namedModel(
     root,
     isGraph: false,
     checkpoint: undefined,
+    parts: rest.parts ?? [],
     metadata: rest.metadata,
     restored: rest.restored ?? new Set(),
     indexFacts: rest.indexFacts ?? new Map(),

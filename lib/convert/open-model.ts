@@ -61,6 +61,7 @@ function checkpointModel(checkpoint: Checkpoint, name: string | undefined, owned
     // The objects of TorchScript are of classes that no other program has.
     isGraph: !isSafetensors && checkpoint.format !== 'torchscript',
     checkpoint,
+    parts: [],
     metadata: named?.metadata ?? checkpoint.info.metadata,
     restored: named?.restored ?? new Set(),
     indexFacts: new Map(),

@@ -112,7 +112,7 @@ export async function openShards(path: string, openShard: (path: string) => Prom
     const warnings = strayShards(index).map(
       (file) => `"${file}" lies beside the shards, and the index does not name it: it is left out`,
     );
-    return namedModel(path, root, { metadata, restored, indexFacts: index.metadata, warnings, close });
+    return namedModel(path, root, { metadata, restored, indexFacts: index.metadata, warnings, parts: shards, close });
   } catch (error) {
     close();
     throw error;
