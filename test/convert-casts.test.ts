@@ -1,10 +1,12 @@
 // Promise: casts to narrow dtypes are PyTorch's and ggml's, bit for bit. Recorded with PyTorch 2.13 (x86, contiguous) and gguf 0.19.
 import { expect, test } from 'vitest';
 import { castFromFloat32 } from '../lib/convert/casts';
+import { encodedPieces } from '../lib/convert/elements';
 import { payloadOf } from '../lib/convert/payload';
 import { float32ToQ8_0 } from '../lib/convert/q8-0';
 import { DType } from '../lib/dtype';
 import { miniFloat } from '../lib/tensor/minifloat';
+import { MemoryBytes, Storage } from '../lib/tensor/storage';
 import { Tensor } from '../lib/tensor/tensor';
 import { sha256 } from './expected';
 
@@ -60,6 +62,26 @@ test.each([
   const target = new Uint8Array(dtype.byteLength(input.length));
   castFromFloat32(dtype)?.(input, target);
   expect(sha256(target)).toBe(expected);
+});
+
+// Recorded of tensors of 4096 elements, both signs: torch.full((4096,), bits).view(dtype).to(torch.bfloat16).
+test.each([
+  ['float64', [0x7ff8_0000_0000_0000n, 0xfff8_0000_0000_0000n], 0xffff],
+  ['float32', [0x7fc0_0000n, 0xffc0_0000n], 0xffff],
+  ['float16', [0x7e00n, 0xfe00n, 0x7c01n], 0x7fc0],
+  ['float8_e4m3fn', [0x7fn, 0xffn], 0x7fc0],
+  ['float8_e5m2', [0x7dn, 0x7fn, 0xffn], 0x7fc0],
+  ['float8_e4m3fnuz', [0x80n], 0x7fc0],
+] as const)('NaN of %s to bfloat16', (name, codes, expected) => {
+  const dtype = DType.of(name) as DType;
+  for (const code of codes) {
+    const bytes = Buffer.alloc(8 * 41);
+    for (let i = 0; i < 40; i++) bytes.writeBigUInt64LE(code, i * dtype.itemsize);
+    const storage = new Storage('0', 'cpu', dtype, new MemoryBytes(bytes.subarray(0, 40 * dtype.itemsize)), true);
+    const tensor = new Tensor(storage, dtype, [40], [1], 0);
+    const cast = Buffer.concat([...encodedPieces(tensor, DType.bfloat16)]);
+    expect([...new Set(new Uint16Array(new Uint8Array(cast).buffer))]).toEqual([expected]);
+  }
 });
 
 test('float32 to Q8_0', () => {

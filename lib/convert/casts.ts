@@ -1,7 +1,8 @@
 /**
  * Casts from float32 to narrower floating dtypes, one function for each, bit for bit as PyTorch 2.13 casts a contiguous
  * tensor on x86 (aten/src/ATen/cpu/vec): to nearest, ties to even. NaNs too: float16 keeps the payload as the F16C
- * instructions do, bfloat16 writes 0xffff, the float8 formats have one code for each sign or one at all.
+ * instructions do, bfloat16 writes 0xffff for float32 and float64 and 0x7fc0 for narrower ones, which PyTorch casts one by
+ * one, the float8 formats have one code for each sign or one at all.
  *
  * All of them work on the bits and never make a JavaScript number of an element.
  */
@@ -11,8 +12,8 @@ import { miniFloat } from '../tensor/minifloat';
 /** Converts `source.length` elements into as many of `target`, which starts at a multiple of its itemsize. */
 export type Cast = (source: Float32Array, target: Uint8Array) => void;
 
-/** The cast from float32 to `dtype`; undefined where there is none. */
-export function castFromFloat32(dtype: DType): Cast | undefined {
+/** The cast to `dtype` of elements that were `from` and are float32 now; undefined where there is none. */
+export function castFromFloat32(dtype: DType, from: DType = DType.float32): Cast | undefined {
   switch (dtype) {
     case DType.float64:
       return (source, target) => new Float64Array(target.buffer, target.byteOffset, source.length).set(source);
@@ -21,9 +22,11 @@ export function castFromFloat32(dtype: DType): Cast | undefined {
     case DType.float16:
       return (source, target) =>
         float32ToFloat16(source, new Uint16Array(target.buffer, target.byteOffset, source.length));
-    case DType.bfloat16:
+    case DType.bfloat16: {
+      const nan = from.itemsize < DType.float32.itemsize ? 0x7fc0 : 0xffff;
       return (source, target) =>
-        float32ToBFloat16(source, new Uint16Array(target.buffer, target.byteOffset, source.length));
+        float32ToBFloat16(source, new Uint16Array(target.buffer, target.byteOffset, source.length), nan);
+    }
   }
   const table = float8Table(dtype);
   return table && ((source, target) => float32ToFloat8(source, target, table));
@@ -33,12 +36,12 @@ function bitsOf(source: Float32Array): Uint32Array {
   return new Uint32Array(source.buffer, source.byteOffset, source.length);
 }
 
-export function float32ToBFloat16(source: Float32Array, target: Uint16Array): void {
+function float32ToBFloat16(source: Float32Array, target: Uint16Array, nan: number): void {
   const bits = bitsOf(source);
   for (let i = 0; i < bits.length; i++) {
     const x = bits[i]!;
     // The carry out of the lower half rounds; of two equally near values the even one stays.
-    target[i] = (x & 0x7fffffff) > 0x7f800000 ? 0xffff : (x + 0x7fff + ((x >>> 16) & 1)) >>> 16;
+    target[i] = (x & 0x7fffffff) > 0x7f800000 ? nan : (x + 0x7fff + ((x >>> 16) & 1)) >>> 16;
   }
 }
 

@@ -47,7 +47,7 @@ function chained(first: Encode, second: Encode): Encode {
 function encoderOf(from: DType, to: Encoding): Encode {
   if (from === to) return (bytes) => bytes;
   const { kernel } = from;
-  const cast = to === 'q8_0' ? float32ToQ8_0 : to.isFloatingPoint ? castFromFloat32(to) : undefined;
+  const cast = to === 'q8_0' ? float32ToQ8_0 : to.isFloatingPoint ? castFromFloat32(to, from) : undefined;
   if (kernel === undefined || !cast || (to === DType.float64 && !from.isFloatingPoint)) {
     const dtype = to as DType;
     return (bytes, numel) => {
