@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { progressText } from '../lib/cli/convert-progress';
 import { edit } from '../lib/convert/edit';
+import { DType } from '../lib/dtype';
 import { load, open } from '../lib/load';
 import type { PyValue } from '../lib/pickle/values';
 import { repr } from '../lib/repr';
@@ -41,6 +42,8 @@ describe('convert', () => {
     ['a missing file', 3, () => [file('none.pt'), target()]],
     ['a missing file or folder', 3, () => [file('none'), file('nothing')]],
     ['a glob without files', 3, () => [`${folder}/*.none`, file('nothing')]],
+    ['a device', 0, () => [good, file('a.pt'), '--map-location', 'cuda:1']],
+    ['a device that is none', 2, () => [good, file('a.pt'), '--map-location', 'foo']],
     ['a missing root', 3, () => [good, target(), '--root', 'nope']],
   ];
   test.each(cases)('%s: exit %i', async (_what, code, args) => {
@@ -54,6 +57,11 @@ describe('convert', () => {
     ]);
     expect([code, stderr.includes('    at '), stderr.includes('make it first')]).toEqual([4, false, true]);
     expect((JSON.parse(json.stdout) as { error: { code: string } }).error.code).toBe('WRITE_FAILED');
+  });
+
+  test('a device that is none is told by the name of the option', async () => {
+    const { stderr } = await run('convert', good, file('a.pt'), '--map-location', 'foo');
+    expect(stderr).toContain('--map-location "foo" is no device');
   });
 
   test('--verify of a damaged input: exit 3, the record named, the rest of a folder done', async () => {
@@ -204,5 +212,10 @@ describe('edit', () => {
       edit(fixturePath('safetensors-mixed-dtypes.safetensors'), file('x.safetensors'), { delete: ['a'] }),
     ).rejects.toMatchObject({ code: 'UNSUPPORTED' });
     expect(readFileSync(file('m.pt')).equals(before)).toBe(true);
+    // What the legacy stream cannot hold goes into a zip.
+    await save({ epoch: 1 }, file('l.pt'), { format: 'legacy', fsync: false });
+    await expect(
+      edit(file('l.pt'), file('l2.pt'), { set: [['epoch', Tensor.zeros([1], { dtype: DType.float8_e5m2 })]] }),
+    ).rejects.toMatchObject({ code: 'UNSAVABLE', hint: expect.stringContaining('torch-checkpoint convert') as string });
   });
 });

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { compareFile } from '../lib/convert/check';
 import { type ConvertOptions, convert } from '../lib/convert/convert';
 import { DType } from '../lib/dtype';
+import { verify } from '../lib/inspect/verify';
 import { load, open } from '../lib/load';
 import { OrderedDict, type PyValue } from '../lib/pickle/values';
 import { save } from '../lib/save';
@@ -80,6 +81,19 @@ describe('safetensors', () => {
       head: 'emb',
     });
     expect(readFileSync(file('again.safetensors'))).toEqual(readFileSync(file('tied.safetensors')));
+  });
+
+  test('a manifest of tied weights holds for the converted copy', async () => {
+    const weight = floats(1, 2, 3);
+    const input = await saved('manifest.pt', dict({ head: weight, embed: weight }));
+    const writeManifest = file('manifest.json');
+    await verify(input, { writeManifest });
+    await convert(input, file('manifest.safetensors'), quick);
+    expect(await verify(file('manifest.safetensors'), { manifest: writeManifest })).toMatchObject({
+      ok: true,
+      damaged: [],
+      manifestTensors: 2,
+    });
   });
 
   test('policies for aliases', async () => {
@@ -289,6 +303,13 @@ describe('choosing', () => {
     await expect(names(path, { rename: 's/(/x/' })).rejects.toThrow(TypeError);
     const report = await convert(path, file('chosen.safetensors'), quick);
     expect(report.dropped).toEqual([{ path: 'epoch', reason: 'the target holds tensors only' }]);
+  });
+
+  test('prefixes come off before names are changed, each in the order given', async () => {
+    const input = await saved('prefixes.pt', dict({ 'module.net.w': floats(1) }));
+    const stripPrefix = ['module.', 'net.'];
+    await convert(input, file('prefixes.safetensors'), { ...quick, stripPrefix, rename: ['s/^w/net.v/', 's/v$/x/'] });
+    expect([...(await tensorsOf(file('prefixes.safetensors'))).keys()]).toEqual(['net.x']);
   });
 
   test('averaged weights', async () => {

@@ -105,6 +105,9 @@ Examples:
   torch-checkpoint convert checkpoints/ converted/ --dry-run
   torch-checkpoint convert 'runs/**/*.ckpt' converted/ --verify
 
+Names: --select, --exclude and --prune look at those of the input. Then --strip-prefix takes prefixes off, and after all of
+them --rename is applied; each in the order given.
+
 A folder that was interrupted goes on where it was when the same command is given again.
 Exit codes: 0 done, 2 wrong usage, 3 an input cannot be read (of a folder: the rest is done), 4 the output cannot
 be written, 130 interrupted.`,
@@ -119,6 +122,9 @@ be written, 130 interrupted.`,
 function collect(value: string, before: string[] | undefined): string[] {
   return [...(before ?? []), value];
 }
+
+/** Devices that a file can name wherever it is written. */
+const DEVICE = /^(?:cpu|meta|(?:cuda|mps|xpu|hpu)(?::\d+)?)$/;
 
 function isFolder(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
@@ -147,6 +153,8 @@ async function convertAny(
     verify,
     fsync,
   } = options;
+  if (mapLocation !== undefined && !DEVICE.test(mapLocation))
+    throw new UsageError(`--map-location "${mapLocation}" is no device; give one such as cpu, cuda:0, mps or meta`);
   const aliases = options.prefer ? { prefer: options.prefer } : options.aliases;
   if (options.prefer && options.aliases)
     throw new UsageError('--prefer is a policy for aliases of its own; give it without --aliases');

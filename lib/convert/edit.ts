@@ -49,16 +49,28 @@ export async function edit(
     demandPickle(checkpoint, typeof input === 'string' ? input : undefined);
     let edits = 0;
     for (const change of changes) edits += change(checkpoint.root, typeof input === 'string' ? input : undefined);
+    const format = checkpoint.format === 'legacy' ? 'legacy' : 'zip';
     const report = await save(checkpoint.root, output, {
-      format: checkpoint.format === 'legacy' ? 'legacy' : 'zip',
+      format,
       ...(fsync === undefined ? {} : { fsync }),
       ...(signal ? { signal } : {}),
       ...(onProgress ? { onProgress } : {}),
+    }).catch((error: unknown) => {
+      throw format === 'legacy' ? withWayOut(error) : error;
     });
     return { edits, bytes: report.bytes };
   } finally {
     checkpoint.close();
   }
+}
+
+/** The legacy stream cannot hold everything that PyTorch has written into it. */
+function withWayOut(error: unknown): unknown {
+  if (!(error instanceof CheckpointError) || error.code !== 'UNSAVABLE') return error;
+  return new CheckpointError('UNSAVABLE', error.message, {
+    hint: 'convert it to a new .pt first, which is a zip, and edit that: torch-checkpoint convert',
+    cause: error,
+  });
 }
 
 function demandPickle({ format }: Checkpoint, path: string | undefined): void {

@@ -1,11 +1,11 @@
-/** Names of the output made from names of the input: sed-like rules, functions, and prefixes taken off. */
+/** Names of the output made from names of the input: prefixes are taken off, then come sed-like rules and functions. */
 
 export type Rename = string | ((name: string) => string);
 
 export interface NameOptions {
   /** `s/REGEX/REPLACEMENT/g`, with any delimiter and `\1` or `$1` for groups; `REGEX/REPLACEMENT`; or a function. */
   rename?: Rename | readonly Rename[] | undefined;
-  /** Taken off names that begin with it; prefixes may follow one another. */
+  /** Taken off names that begin with it, before any `rename`; prefixes may follow one another. */
   stripPrefix?: string | readonly string[] | undefined;
 }
 

@@ -7,10 +7,12 @@
 import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import type { Checkpoint } from '../checkpoint';
+import { withAliases } from '../convert/model';
 import { CheckpointError, isCheckpointError } from '../errors';
+import type { PyValue } from '../pickle/values';
 import { gather, gatherBlocks } from '../tensor/gather';
 import type { Tensor } from '../tensor/tensor';
-import type { AnyTensor } from '../walk';
+import { type AnyTensor, walkTensors } from '../walk';
 import { atHand } from './find';
 import { stridedParts } from './storage-use';
 
@@ -69,6 +71,12 @@ function shapeOf(tensor: AnyTensor): { dtype: string; shape: readonly number[] }
   return { dtype: tensor.dtype.name, shape: 'shape' in tensor ? tensor.shape : [tensor.length] };
 }
 
+/** The tensors of a checkpoint, and those of safetensors that its metadata names as aliases of stored ones. */
+function namedTensors(checkpoint: Checkpoint): Iterable<[path: string, tensor: AnyTensor]> {
+  if (checkpoint.format !== 'safetensors') return checkpoint.tensors();
+  return walkTensors(withAliases(checkpoint.root as Map<PyValue, PyValue>, checkpoint.info.metadata).root);
+}
+
 /** What differs from the manifest, as verify reports it. */
 export async function compareWithManifest(
   checkpoint: Checkpoint,
@@ -77,7 +85,7 @@ export async function compareWithManifest(
 ): Promise<{ record: string; reason: string }[]> {
   const damaged: { record: string; reason: string }[] = [];
   const expected = new Map(manifest.tensors.map((entry) => [entry.path, entry]));
-  for (const [path, tensor] of checkpoint.tensors()) {
+  for (const [path, tensor] of namedTensors(checkpoint)) {
     const entry = expected.get(path);
     if (!entry) continue;
     expected.delete(path);
