@@ -297,7 +297,7 @@ describe('choosing', () => {
       'state_dict.module.a.bias',
       'state_dict.module.a.weight',
     ]);
-    expect(await names(path, { select: ['state_dict.module.a.w'] })).toEqual([]);
+    await expect(names(path, { select: ['state_dict.module.a.w'] })).rejects.toMatchObject({ code: 'NOT_FOUND' });
     await expect(names(path, { root: 'weights' })).rejects.toMatchObject({ code: 'NOT_FOUND' });
     await expect(names(path, { root: 'state_dict', rename: 's/.*/x/' })).rejects.toMatchObject({ code: 'UNSAVABLE' });
     await expect(names(path, { rename: 's/(/x/' })).rejects.toThrow(TypeError);
@@ -310,6 +310,45 @@ describe('choosing', () => {
     const stripPrefix = ['module.', 'net.'];
     await convert(input, file('prefixes.safetensors'), { ...quick, stripPrefix, rename: ['s/^w/net.v/', 's/v$/x/'] });
     expect([...(await tensorsOf(file('prefixes.safetensors'))).keys()]).toEqual(['net.x']);
+  });
+
+  test('optimizer means its usual names, and a glob that matches nothing is told', async () => {
+    const state = { state: floats(1) };
+    const names = ['optimizer', 'optimizer_state_dict', 'optimizer_states'];
+    const rest = { lr_schedulers: [1], w: floats(2) };
+    const input = await saved('optimizers.pt', { ...Object.fromEntries(names.map((name) => [name, state])), ...rest });
+    const report = await convert(input, file('pruned.pt'), { ...quick, prune: ['optimizer', 'lr_schedulers'] });
+    expect([...(await load<Map<string, PyValue>>(file('pruned.pt'))).keys(), ...report.warnings]).toEqual(['w']);
+    const { warnings } = await convert(input, file('pruned.pt'), {
+      ...quick,
+      prune: ['optimiser'],
+      exclude: ['w', 'x*'],
+    });
+    expect(warnings).toEqual([
+      'nothing in the input matches exclude "x*"',
+      'nothing in the input matches prune "optimiser"',
+    ]);
+  });
+
+  test('a selection that leaves no tensor is an error, and so is an output that is the input', async () => {
+    const input = await saved('alone.pt', dict({ w: floats(1) }));
+    const before = readFileSync(input);
+    await expect(convert(input, file('alone.safetensors'), { ...quick, select: ['v'] })).rejects.toMatchObject({
+      code: 'NOT_FOUND',
+    });
+    expect(readdirSync(folder)).not.toContain('alone.safetensors');
+    await expect(convert(input, input, quick)).rejects.toThrow('is the input');
+    expect(readFileSync(input).equals(before)).toBe(true);
+  });
+
+  test('views that overlap in part are told to be written apart', async () => {
+    const whole = floats(1, 2, 3, 4);
+    const view = (start: number): Tensor => new Tensor(whole.storage, whole.dtype, [3], [1], start);
+    const input = await saved('overlap.pt', dict({ a: view(0), b: view(1) }));
+    const { warnings } = await convert(input, file('overlap.safetensors'), quick);
+    expect(warnings).toEqual([
+      '"a" and "b" overlap in one storage: each is written by itself, and they no longer share elements',
+    ]);
   });
 
   test('averaged weights', async () => {

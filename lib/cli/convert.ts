@@ -64,7 +64,7 @@ export function command(): Command {
     .option('--exclude <glob>', 'not these tensors (may be repeated)', collect)
     .option(
       '--prune <glob>',
-      'leave out everything there and below; to .pt all else is kept (may be repeated)',
+      "leave out everything there and below; to .pt all else is kept; 'optimizer' is its state under all usual names (may be repeated)",
       collect,
     )
     .option('--rename <s/regex/replacement/>', 'change names (may be repeated)', collect)
@@ -200,6 +200,7 @@ async function convertAny(
     resume,
     onProgress: meter.onProgress,
   }).finally(meter.end);
+  for (const warning of report.warnings) await run.warn(warning);
   for (const { input: name, warnings = [] } of report.files)
     for (const warning of warnings) await run.warn(`${name}: ${warning}`);
   if (run.json) await run.printJson(report);

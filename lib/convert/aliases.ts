@@ -58,6 +58,34 @@ export function untie(
   return { kept: entries.filter((entry) => !dropped.has(entry)), aliases };
 }
 
+/** Tensors that reach parts of one storage in common and are written apart, as one line; none where there are no such. */
+export function overlapWarnings(kept: readonly Named<Tensor>[]): string[] {
+  const spans = new Map<StorageBytes, { name: string; start: number; end: number }[]>();
+  for (const { name, tensor } of kept) {
+    const { dtype, shape, stride, storageOffset, storage } = tensor;
+    if (tensor.numel === 0) continue;
+    const last = shape.reduce((sum, size, d) => sum + (size - 1) * (stride[d] as number), storageOffset);
+    const span = { name, start: storageOffset * dtype.itemsize, end: (last + 1) * dtype.itemsize };
+    const others = spans.get(storage.source);
+    if (others) others.push(span);
+    else spans.set(storage.source, [span]);
+  }
+  const pairs: [string, string][] = [];
+  for (const others of spans.values()) {
+    let furthest: { name: string; end: number } | undefined;
+    for (const span of others.sort((a, b) => a.start - b.start)) {
+      if (furthest && span.start < furthest.end) pairs.push([furthest.name, span.name]);
+      if (!furthest || span.end > furthest.end) furthest = span;
+    }
+  }
+  const [first] = pairs;
+  if (!first) return [];
+  const more = pairs.length > 1 ? `, and so do ${pairs.length - 1} more` : '';
+  return [
+    `"${first[0]}" and "${first[1]}" overlap in one storage${more}: each is written by itself, and they no longer share elements`,
+  ];
+}
+
 function groupsOf(entries: readonly Named<Tensor>[]): Iterable<Named<Tensor>[]> {
   const ids = new Map<StorageBytes, number>();
   const groups = new Map<string, Named<Tensor>[]>();

@@ -4,7 +4,7 @@ import { anyAbove, anyOf } from '../glob';
 import type { PyValue } from '../pickle/values';
 import { QuantizedTensor } from '../tensor/quantized';
 import { Tensor } from '../tensor/tensor';
-import { type AnyTensor, isTensor, walkTensors } from '../walk';
+import { type AnyTensor, isTensor, walk, walkTensors } from '../walk';
 import type { Named } from './aliases';
 import { useAverages } from './averages';
 import type { Model } from './model';
@@ -19,7 +19,7 @@ export interface ChoiceOptions extends NameOptions {
   select?: readonly string[] | undefined;
   /** Globs: not these tensors. */
   exclude?: readonly string[] | undefined;
-  /** Globs: nothing at these paths and below them. */
+  /** Globs: nothing at these paths and below them. `optimizer` is the optimizer's state under all its usual names. */
   prune?: readonly string[] | undefined;
   /** Take the averaged weights (EMA) in place of the trained ones. */
   useEma?: boolean | undefined;
@@ -31,13 +31,24 @@ export interface Choice {
   readonly rootPath: string;
   readonly root: PyValue;
   readonly entries: readonly Named[];
+  /** With every name that a glob to prune stands for. */
   readonly options: ChoiceOptions;
+  /** Globs that nothing in the input matches, as `prune "optimiser"`. */
+  readonly unmatched: readonly string[];
   /** True when the output is not the graph with parts left out, but names and tensors of the user's choice. */
   readonly renamed: boolean;
 }
 
+/** Where training loops, transformers, DeepSpeed and Lightning keep what `optimizer` means to everyone. */
+const OPTIMIZER_KEYS = ['optimizer', 'optimizer_state_dict', 'optimizer_states'];
+
+function prunedBy(glob: string): readonly string[] {
+  return glob === 'optimizer' ? OPTIMIZER_KEYS : [glob];
+}
+
 /** Throws NOT_FOUND for a root that is not there. */
-export function choose(model: Model, options: ChoiceOptions): Choice {
+export function choose(model: Model, given: ChoiceOptions): Choice {
+  const options: ChoiceOptions = { ...given, prune: given.prune?.flatMap(prunedBy) };
   const found = rootOf(model, options);
   const { path: rootPath, value: root } = found;
   const listed = found.whole ? [...model.tensors()] : [...walkTensors(root)];
@@ -47,11 +58,34 @@ export function choose(model: Model, options: ChoiceOptions): Choice {
   const selected = anyOf(options.select);
   const excluded = anyOf(options.exclude);
   const pruned = anyAbove(options.prune);
+  const unmatched = unmatchedGlobs(given, entries, root);
   entries = entries.filter(({ name }) => (!selected || selected(name)) && !excluded?.(name) && !pruned?.(name));
   const rename = renamer(options);
   if (rename) entries = entries.map((entry) => ({ ...entry, name: rename(entry.name) }));
   const renamed = rename !== undefined || selected !== undefined || options.useEma === true || found.derived;
-  return { model, rootPath, root, entries, options, renamed };
+  return { model, rootPath, root, entries, options, unmatched, renamed };
+}
+
+/** A glob that matches nothing is mostly misspelled. */
+function unmatchedGlobs(
+  { select = [], exclude = [], prune = [] }: ChoiceOptions,
+  entries: readonly Named[],
+  root: PyValue,
+): string[] {
+  const given = [
+    ...select.map((glob) => ({ what: `select "${glob}"`, matches: anyAbove([glob]) })),
+    ...exclude.map((glob) => ({ what: `exclude "${glob}"`, matches: anyAbove([glob]) })),
+    ...prune.map((glob) => ({ what: `prune "${glob}"`, matches: anyAbove(prunedBy(glob)) })),
+  ];
+  let rest = given.filter(({ matches }) => !entries.some(({ name }) => matches?.(name)));
+  // Only what matches no tensor is looked for among all other values.
+  if (rest.length > 0) {
+    for (const [path] of walk(root)) {
+      rest = rest.filter(({ matches }) => !matches?.(path));
+      if (rest.length === 0) break;
+    }
+  }
+  return rest.map(({ what }) => what);
 }
 
 function joined(prefix: string, name: string): string {

@@ -4,7 +4,7 @@
  * Everything is decided before a byte is written. Bytes then go from where they are to the output, in native code where
  * they lie as they are wanted; what is cast or gathered exists a piece at a time.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { Checkpoint, VerifyReport } from '../checkpoint';
 import { DType } from '../dtype';
@@ -65,7 +65,7 @@ export interface ConvertReport {
   readonly aliases: Readonly<Record<string, string>>;
   /** What the target cannot hold, by its path in the input. */
   readonly dropped: readonly Dropped[];
-  /** What seems to belong to the input and was left out: shards that the index does not name. */
+  /** Shards that the index does not name, globs that match nothing, sharing that the output does not keep. */
   readonly warnings: readonly string[];
   /** Bytes that the kernel copied by reference (shared extents, or on a file server), and bytes that were written. */
   readonly kernelBytes: number;
@@ -87,7 +87,12 @@ export async function convert(
   output: SaveTarget,
   options: ConvertOptions = {},
 ): Promise<ConvertReport> {
-  return (await convertModel(input, output, options)).report;
+  const { report, unmatched } = await convertModel(input, output, options);
+  return { ...report, warnings: [...report.warnings, ...unmatched.map(unmatchedWarning)] };
+}
+
+export function unmatchedWarning(glob: string): string {
+  return `nothing in the input matches ${glob}`;
 }
 
 /** What `convert` did, with what indices over several files need to know. */
@@ -95,14 +100,16 @@ export interface Conversion {
   readonly report: ConvertReport;
   /** Names of the tensors that the input stores, before any choice. */
   readonly sourceNames: readonly string[];
+  /** Globs that nothing in the input matches. */
+  readonly unmatched: readonly string[];
   /** Names in the output, their bytes, and their file where there are shards. */
   readonly stored: Plan['stored'];
 }
 
 /** How a folder's files are converted. */
 interface Manner {
-  /** Nothing is written where no tensor is left. */
-  readonly skipEmpty?: boolean;
+  /** One of many: nothing is written where no tensor is left, and the output may take the place of its input. */
+  readonly inFolder?: boolean;
   /** The output was written before, and is only compared with the input. */
   readonly verifyOnly?: boolean;
 }
@@ -112,7 +119,7 @@ export async function convertModel(
   input: CheckpointSource | Checkpoint,
   output: SaveTarget,
   options: ConvertOptions,
-  { skipEmpty = false, verifyOnly = false }: Manner = {},
+  { inFolder = false, verifyOnly = false }: Manner = {},
 ): Promise<Conversion> {
   options.signal?.throwIfAborted();
   const [place, target] = destination(input, outputPath(output), options.to);
@@ -124,6 +131,10 @@ export async function convertModel(
   try {
     const checked = options.verify && !options.dryRun ? await verifyInput(model, signal) : [];
     const choice = choose(model, options);
+    if (!inFolder && options.select && choice.entries.length === 0)
+      throw new CheckpointError('NOT_FOUND', 'no tensor is left of what was selected', {
+        hint: 'globs are matched against whole names; torch-checkpoint inspect lists them',
+      });
     const plan = await target.plan(choice, {
       ...settings,
       aliases: options.aliases,
@@ -134,13 +145,19 @@ export async function convertModel(
     });
     if (plan.files.length > 1 && place === undefined)
       throw new TypeError('shards are several files, and cannot be written to a stream');
-    const idle = options.dryRun || (skipEmpty && plan.tensors === 0);
+    if (!inFolder) demandOtherFiles(model, filePaths(plan, place));
+    const idle = options.dryRun || (inFolder && plan.tensors === 0);
     if (!idle && place !== undefined && outputPath(output) !== place) makeFolder(dirname(place));
     const written = idle || verifyOnly ? NOTHING : await writeFiles(plan, output, place, options);
     if ((options.verify || verifyOnly) && !idle) await verifyFiles(plan, target, place, signal);
     return {
-      report: report(plan, target, written, place, options.dryRun ?? false, [...model.warnings, ...checked]),
+      report: report(plan, target, written, place, options.dryRun ?? false, [
+        ...model.warnings,
+        ...checked,
+        ...(plan.warnings ?? []),
+      ]),
       sourceNames: storedNames(model),
+      unmatched: choice.unmatched,
       stored: plan.stored,
     };
   } catch (error) {
@@ -149,6 +166,22 @@ export async function convertModel(
   } finally {
     model.close();
   }
+}
+
+/** A conversion that loses something would leave nothing to go back to. */
+function demandOtherFiles(model: Model, outputs: readonly string[]): void {
+  const inputs = new Set([model, ...model.parts].flatMap(({ name }) => realPath(name) ?? []));
+  for (const path of outputs) {
+    const real = realPath(path);
+    if (real !== undefined && inputs.has(real))
+      throw new TypeError(
+        `the output "${path}" is the input; write to another file, or change values in place with edit --in-place`,
+      );
+  }
+}
+
+function realPath(path: string | undefined): string | undefined {
+  return path !== undefined && existsSync(path) ? realpathSync(path) : undefined;
 }
 
 const NOTHING = { kernelBytes: 0, writtenBytes: 0, bytes: undefined as readonly number[] | undefined };

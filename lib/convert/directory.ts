@@ -10,7 +10,7 @@ import { dirname, join, relative, resolve, sep } from 'node:path';
 import { DType } from '../dtype';
 import { type ErrorCode, isCheckpointError } from '../errors';
 import type { Progress } from '../source/progress';
-import { byteCount, type ConvertOptions, encodingFor } from './convert';
+import { byteCount, type ConvertOptions, encodingFor, unmatchedWarning } from './convert';
 import { type CopiedFile, copyOthers } from './directory-copy';
 import { checkIndex, writeGroupIndex } from './directory-index';
 import { type Group, type Job, type Scan, scanDirectory } from './directory-scan';
@@ -75,6 +75,8 @@ export interface BatchReport {
   /** Bytes that are still to be written (a dry run), and those that are free where the output goes. */
   readonly plannedBytes: number;
   readonly freeBytes: number | undefined;
+  /** Globs that no file has a match for. */
+  readonly warnings: readonly string[];
 }
 
 const DEFAULT_MEMORY = '512MiB';
@@ -108,6 +110,10 @@ class Batch {
   readonly #results = new Map<string, BatchFile>();
   /** What is stored for each input that is done, now or in an earlier run. */
   readonly #done = new Map<string, Pick<Finished, 'sourceNames' | 'stored'>>();
+  /** Globs that no file so far has a match for; undefined before the first. */
+  #unmatched: readonly string[] | undefined;
+  /** Inputs that this run has gone through. */
+  #settled = 0;
   #doneBytes = 0;
   readonly #totalBytes: number;
   /** Of the inputs at hand, the bytes that are through. */
@@ -244,7 +250,9 @@ class Batch {
   #settle(job: Job, outcome: Outcome, dryRun: boolean): void {
     const { input, output } = job;
     if (outcome.kind === 'failed') return this.#fail(input, output, outcome.code, outcome.message);
-    const { report, sourceNames, stored } = outcome.conversion;
+    const { report, sourceNames, unmatched, stored } = outcome.conversion;
+    this.#settled++;
+    this.#unmatched = this.#unmatched?.filter((glob) => unmatched.includes(glob)) ?? unmatched;
     this.#done.set(input, { sourceNames, stored });
     const isEmpty = outcome.kind === 'empty';
     if (!dryRun) {
@@ -320,6 +328,8 @@ class Batch {
       copied,
       plannedBytes: dryRun ? sum(files.filter(({ status }) => status === 'planned')) + sum(copied) : 0,
       freeBytes: freeBytes(this.#outputDir),
+      // What an earlier run has done may have had a match.
+      warnings: this.#done.size > this.#settled ? [] : (this.#unmatched ?? []).map(unmatchedWarning),
     };
   }
 }

@@ -29,7 +29,7 @@ export async function runTask(
       input,
       output,
       { ...options, signal, onProgress },
-      { skipEmpty: true, verifyOnly },
+      { inFolder: true, verifyOnly },
     );
     return { kind: conversion.report.tensors === 0 ? 'empty' : 'converted', conversion };
   } catch (error) {

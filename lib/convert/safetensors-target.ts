@@ -5,7 +5,7 @@
 import { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 import type { Tensor } from '../tensor/tensor';
-import { type Named, untie } from './aliases';
+import { type Named, overlapWarnings, untie } from './aliases';
 import type { Part } from './check';
 import { denseEntries } from './choose';
 import { type Encoding, encodedBytes } from './elements';
@@ -76,7 +76,8 @@ export const safetensorsTarget: Target = {
       files.push(
         indexFile(`${stem}.safetensors.index.json`, stored, factsFor(choice.model.indexFacts, choice.options)),
       );
-    return { tensors: rows.length, aliases, dropped, files, stored } satisfies Plan;
+    const warnings = options.aliases === 'duplicate' ? [] : overlapWarnings(kept);
+    return { tensors: rows.length, aliases, dropped, warnings, files, stored } satisfies Plan;
   },
 };
 

@@ -56,6 +56,8 @@ export interface Plan {
   readonly tensors: number;
   readonly aliases: ReadonlyMap<string, string>;
   readonly dropped: readonly Dropped[];
+  /** What the output does not keep besides. */
+  readonly warnings?: readonly string[];
   /** In the order they are written. */
   readonly files: readonly PlannedFile[];
   /** Stored names with their bytes, for indices over several files. */
