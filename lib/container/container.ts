@@ -11,8 +11,11 @@ import type { ByteSource } from '../source/byte-source';
 import type { Storage } from '../tensor/storage';
 import type { NameDigits } from './serialization-id';
 
-/** The containers that checkpoints come in. */
-export type Format = 'zip' | 'legacy' | 'tar' | 'torchscript' | 'safetensors' | 'pickle';
+/**
+ * The containers that checkpoints come in. Those on the second line are no checkpoints to `open` and `load`: `inspect` and
+ * its neighbours read arrays of NumPy, and the shards of one model taken together.
+ */
+export type Format = ('zip' | 'legacy' | 'tar' | 'torchscript' | 'safetensors' | 'pickle') | ('npz' | 'npy' | 'shards');
 
 /** One named run of bytes of a container. */
 export interface RecordInfo {

@@ -113,9 +113,15 @@ const ROWS: readonly Row[] = [
   ),
   foreign(
     'json',
+    'the file is the index of a model in several files, not one of them',
+    (_head, text) => text.startsWith('{') && /"weight_map"\s*:/.test(text),
+    'convert, inspect, show, diff, verify and extract take it, or its folder, for the model where it is called .index.json',
+  ),
+  foreign(
+    'json',
     'the file is JSON text',
     (_head, text) => /^(?:\{\s*(?:"|\})|\[\s*(?:["[{\]\d-]|true|false|null))/.test(text),
-    'a JSON file beside the checkpoint (config, index) may have been taken for it; a server may also have answered with an error in JSON',
+    'a JSON file beside the checkpoint (config, tokenizer) may have been taken for it; a server may also have answered with an error in JSON',
   ),
   foreign(
     'xml',

@@ -1,5 +1,7 @@
 /** Arrays of NumPy as a model: `.npz` is a zip of `.npy` members, and each of those a header before the elements. */
-
+import { basename } from 'node:path';
+import { Checkpoint } from '../checkpoint';
+import type { RecordInfo } from '../container/container';
 import { isZip, startsWith } from '../container/magic';
 import { numpyTypeString } from '../container/npy';
 import { ZipArchive } from '../container/zip-archive';
@@ -18,11 +20,23 @@ const MAGIC = '\x93NUMPY';
 /** NumPy itself refuses headers above 10,000 characters unless told otherwise. */
 const MAX_HEADER_BYTES = 65_535;
 
-/** Undefined when the file is neither. Object arrays are pickles and are left unread. */
-export async function openNumpy(
+/** Arrays of NumPy, taken for a checkpoint of named tensors. */
+export interface Arrays {
+  readonly checkpoint: Checkpoint;
+  /** The path as the caller wrote it. */
+  readonly name: string | undefined;
+  /** Arrays of objects are pickles, and some dtypes are none of PyTorch: those are left unread. */
+  readonly unread: readonly Dropped[];
+}
+
+/** NumPy's own name for an array that was saved without one, for bytes without a file name. */
+const UNNAMED = 'arr_0';
+
+/** Undefined when the file is neither. A .npy file is one tensor, named after the file. */
+export async function openArrays(
   input: string | Uint8Array | ArrayBuffer,
-  options: ModelOptions,
-): Promise<Model | undefined> {
+  options: Pick<ModelOptions, 'io' | 'limits' | 'signal'>,
+): Promise<Arrays | undefined> {
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const source = await openSource(input, { io: options.io, limits, signal: options.signal });
   try {
@@ -34,23 +48,41 @@ export async function openNumpy(
       if (array instanceof Tensor) root.set(name, array);
       else unread.push({ path: name, reason: array });
     };
-    if (startsWith(head, MAGIC)) await add('', source.storageBytes(0, source.byteLength));
-    else if (isZip(head)) {
-      const archive = new ZipArchive(source, limits);
-      if (!archive.names.every((name) => name.endsWith('.npy'))) {
-        source.close();
-        return undefined;
-      }
-      for (const [i, name] of archive.names.entries()) await add(name.slice(0, -4), archive.bytesAt(i, name, 8));
-    } else {
-      source.close();
-      return undefined;
+    const made = (format: 'npy' | 'npz', records: readonly RecordInfo[]): Arrays => ({
+      checkpoint: new Checkpoint(source, format, root, { root, byteOrder: 'little', records }, []),
+      name: source.name,
+      unread,
+    });
+    if (startsWith(head, MAGIC)) {
+      const name = source.name === undefined ? UNNAMED : basename(source.name).replace(/\.npy$/i, '');
+      await add(name, source.storageBytes(0, source.byteLength));
+      return made('npy', []);
     }
-    return namedModel(source.name, root, { metadata: new Map(), unread, close: () => source.close() });
+    const archive = isZip(head) ? new ZipArchive(source, limits) : undefined;
+    if (archive && archive.names.length > 0 && archive.names.every((name) => name.endsWith('.npy'))) {
+      const { names } = archive;
+      for (const [i, name] of names.entries()) await add(name.slice(0, -4), archive.bytesAt(i, name, 8));
+      const records = archive.records.map((record, i) => ({ ...record, name: names[i] as string }));
+      return made('npz', records);
+    }
+    source.close();
+    return undefined;
   } catch (error) {
     source.close();
     throw error;
   }
+}
+
+/** The same as something to convert. */
+export async function openNumpy(
+  input: string | Uint8Array | ArrayBuffer,
+  options: ModelOptions,
+): Promise<Model | undefined> {
+  const arrays = await openArrays(input, options);
+  if (!arrays) return undefined;
+  const { checkpoint, name, unread } = arrays;
+  const root = checkpoint.root as Map<PyValue, PyValue>;
+  return namedModel(name, root, { metadata: new Map(), unread, close: () => checkpoint.close() });
 }
 
 /** The tensor over the elements, or why there is none. */
@@ -58,7 +90,7 @@ async function readArray(name: string, bytes: StorageBytes, path: string | undef
   const corrupt = (what: string): CheckpointError =>
     new CheckpointError('TENSOR_CORRUPT', `the array ${what}`, {
       path,
-      record: name === '' ? undefined : `${name}.npy`,
+      record: `${name}.npy`,
     });
   const head = new Uint8Array(Math.min(bytes.byteLength, MAX_HEADER_BYTES));
   await bytes.read(head, 0);

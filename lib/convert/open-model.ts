@@ -1,15 +1,16 @@
 /** From whatever the user calls a model to one: a checkpoint, the shards of a model taken together, or arrays of NumPy. */
-import { statSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { Checkpoint } from '../checkpoint';
 import { CheckpointError } from '../errors';
 import { open } from '../load';
 import type { PyValue } from '../pickle/values';
+import { isDirectory, isIndexName, pathOf } from '../source/local-path';
 import type { CheckpointSource } from '../source/open-source';
 import { valueAt, walkTensors } from '../walk';
 import { type Model, type ModelOptions, withAliases } from './model';
 import { openNumpy } from './numpy-model';
 import { modelFileIn, openShards } from './shards-model';
+
+export { isDirectory, pathOf };
 
 /**
  * Opens what there is to convert. A directory or an `.index.json` stands for its shards. Objects stay inert, whatever
@@ -18,10 +19,13 @@ import { modelFileIn, openShards } from './shards-model';
 export async function openModel(input: CheckpointSource | Checkpoint, options: ModelOptions = {}): Promise<Model> {
   if (input instanceof Checkpoint) return checkpointModel(input, undefined, false);
   const path = pathOf(input);
-  if (path !== undefined) {
-    if (isDirectory(path)) return openModel(modelFileIn(path), options);
-    if (/\.index(?:\.[\w-]+)?\.json$/i.test(path)) return openShards(path, (shard) => openModel(shard, options));
-  }
+  if (path !== undefined && isDirectory(path)) return openModel(modelFileIn(path), options);
+  if (path !== undefined && isIndexName(path)) return openShards(path, (shard) => openFile(shard, shard, options));
+  return openFile(input, path, options);
+}
+
+/** One file: an index that names itself, or a folder, is no shard. */
+async function openFile(input: CheckpointSource, path: string | undefined, options: ModelOptions): Promise<Model> {
   try {
     return checkpointModel(await open(input, { ...options, classes: new Map() }), path ?? nameOf(input), true);
   } catch (error) {
@@ -35,18 +39,8 @@ export async function openModel(input: CheckpointSource | Checkpoint, options: M
   }
 }
 
-export function pathOf(input: unknown): string | undefined {
-  if (typeof input === 'string')
-    return /^(?:https?|s3):\/\//i.test(input) ? undefined : input.startsWith('file:') ? fileURLToPath(input) : input;
-  return input instanceof URL && input.protocol === 'file:' ? fileURLToPath(input) : undefined;
-}
-
 function nameOf(input: unknown): string | undefined {
   return typeof input === 'string' || input instanceof URL ? String(input) : undefined;
-}
-
-export function isDirectory(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }
 
 function checkpointModel(checkpoint: Checkpoint, name: string | undefined, owned: boolean): Model {

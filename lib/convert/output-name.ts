@@ -2,14 +2,12 @@
 import { basename, dirname } from 'node:path';
 import type { Target } from './target';
 
-/** Files that are taken for checkpoints where nobody says which are. */
-export const WEIGHTS = /\.(?:bin|pt|pth|ckpt|safetensors|npz|pth\.tar|pt\.tar)$/i;
-/** What the name of an output does not keep. */
-const EXTENSION = /\.(?:bin|pt|pth|ckpt|safetensors|npz|npy|pth\.tar|pt\.tar)$/i;
+/** Files that are taken for checkpoints where nobody says which are; names of outputs do not keep it. */
+export const WEIGHTS = /\.(?:bin|pt|pth|ckpt|safetensors|npz|npy|pth\.tar|pt\.tar)$/i;
 
 /** `pytorch_model*.bin` becomes `model*.safetensors`, as Hugging Face calls them; all others keep their stem. */
 export function outputName(input: string, target: Target): string {
-  const stem = basename(input).replace(EXTENSION, '');
+  const stem = basename(input).replace(WEIGHTS, '');
   const renamed = target.name === 'safetensors' ? stem.replace(/^pytorch_model(?=$|[-.])/, 'model') : stem;
   return beside(input, `${renamed}${target.extensions[0]}`);
 }

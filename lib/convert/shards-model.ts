@@ -51,14 +51,14 @@ export function modelFileIn(directory: string): string {
   if (files.length === 0)
     throw new CheckpointError('NOT_FOUND', 'no checkpoint is in the directory', {
       path: directory,
-      hint: 'to convert what is in the folders below it, let the output be a folder too',
+      hint: 'name one below it; convert takes all that are there where its output is a folder too',
     });
   throw new CheckpointError(
     'NOT_FOUND',
     `${files.length} checkpoints are in the directory, and no index that makes them one model`,
     {
       path: directory,
-      hint: 'name one of them, or let the output be a folder too',
+      hint: 'name one of them; convert takes all where its output is a folder too',
     },
   );
 }

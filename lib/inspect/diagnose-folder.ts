@@ -33,14 +33,29 @@ const CHECKPOINT = /\.(?:bin|pt|pth|ckpt|safetensors|pth\.tar|pt\.tar)$/i;
 const PARTIAL = /\.(?:part|partial|crdownload|incomplete|opdownload|aria2)$/i;
 const MAX_NAMED = 5;
 
-/** `diagnoseFile` is asked about every checkpoint. */
+/** False for what is not there or no index, whatever it is called. */
+export function isShardIndex(path: string): boolean {
+  try {
+    readShardIndex(path);
+    return true;
+  } catch (error) {
+    if (!isCheckpointError(error)) throw error;
+    return false;
+  }
+}
+
+/** `only`: an index in the folder, to look at its shards alone. `diagnoseFile` is asked about every checkpoint. */
 export async function diagnoseFolder(
   folder: string,
+  only: string | undefined,
   options: DiagnoseOptions,
   diagnoseFile: (path: string, options: DiagnoseOptions) => Promise<Diagnosis>,
 ): Promise<Diagnosis> {
   const problems: FolderProblem[] = [];
-  const files = [...filesBelow(folder, { name: (name, isFolder) => isFolder && name.startsWith('.') })];
+  const wanted = only === undefined ? undefined : new Set([only, ...readShardIndex(join(folder, only)).files]);
+  const files = [
+    ...filesBelow(folder, { name: (name, isFolder) => isFolder && (!!wanted || name.startsWith('.')) }),
+  ].filter(({ path }) => wanted?.has(path) ?? true);
   const paths = files.map(({ path }) => path);
   for (const { path, stats } of files)
     if (!stats) problems.push({ path, kind: 'missing', message: 'a link to nothing', hint: 'download the file again' });
@@ -77,17 +92,17 @@ export async function diagnoseFolder(
   return {
     ok: sorted.length === 0,
     kind: 'folder',
-    message: messageFor(checkpoints.length, indices.length, sorted.length),
+    message: messageFor(only === undefined ? 'folder' : 'model', checkpoints.length, indices.length, sorted.length),
     ...(sorted.length > 0 ? { problems: sorted } : {}),
     ...(notes.length > 0 ? { notes } : {}),
   };
 }
 
-function messageFor(checkpoints: number, indices: number, problems: number): string {
+function messageFor(whole: string, checkpoints: number, indices: number, problems: number): string {
   const what = `${checkpoints} ${checkpoints === 1 ? 'checkpoint' : 'checkpoints'}`;
-  if (problems > 0) return `${problems} ${problems === 1 ? 'problem' : 'problems'} in a folder of ${what}`;
+  if (problems > 0) return `${problems} ${problems === 1 ? 'problem' : 'problems'} in a ${whole} of ${what}`;
   const index = indices === 0 ? '' : `, with ${indices === 1 ? 'an index that fits' : `${indices} indices that fit`}`;
-  return `a folder of ${what}, all healthy${index}`;
+  return `a ${whole} of ${what}, all healthy${index}`;
 }
 
 /** A file that cannot be opened is one of the problems. */

@@ -1,17 +1,18 @@
 /** What a file is, what is wrong with it, and what to do: for files that do not load, and for those that say they do. */
+import { basename, dirname } from 'node:path';
 import { isZip, SNIFF_BYTES, safetensorsHeaderLength, startsWith } from '../container/magic';
 import { parseSafetensorsHeader } from '../container/safetensors-header';
 import { describeUnknown, type Sniffed, sniff } from '../container/signatures';
 import { isTarHeader } from '../container/tar-members';
-import { isDirectory, pathOf } from '../convert/open-model';
 import { type CheckpointError, type ErrorCode, isCheckpointError } from '../errors';
 import { DEFAULT_LIMITS } from '../limits';
-import { open } from '../load';
 import type { ByteSource } from '../source/byte-source';
+import { isDirectory, pathOf } from '../source/local-path';
 import { type CheckpointSource, openSource } from '../source/open-source';
 import type { OnProgress } from '../source/progress';
-import { diagnoseFolder, type FolderProblem } from './diagnose-folder';
-import { lookAlike, saidBy, shardIndex, shiftedZip, textMode, trailingZeros } from './look-alikes';
+import { diagnoseFolder, type FolderProblem, isShardIndex } from './diagnose-folder';
+import { lookAlike, saidBy, shiftedZip, textMode, trailingZeros } from './look-alikes';
+import { indexAt, openFile } from './opening';
 import { leastBytes } from './salvage-zip';
 import { scan } from './scan';
 import { dangerousNames, unsafeText } from './unsafe';
@@ -19,13 +20,14 @@ import { mapZip } from './zip-map';
 
 /** What `diagnose` found: what a file is, and what is wrong with it. */
 export interface Diagnosis {
-  /** True for a checkpoint that loads, whose checksums agree, and that names nothing dangerous. */
+  /** True for a checkpoint or arrays that can be read, whose checksums agree, and that name nothing dangerous. */
   readonly ok: boolean;
   /**
-   * Of a healthy checkpoint its format: `zip`, `legacy`, `tar`, `torchscript`, `safetensors`, `pickle`. Else what it is or
+   * Of a healthy checkpoint its format: `zip`, `legacy`, `tar`, `torchscript`, `safetensors`, `pickle`, `npz`, `npy`; `gguf`
+   * is told by its first bytes alone. Else what it is or
    * what ails it: `html`, `git-lfs-pointer`, `truncated`, `gzip`, `safetensors` (under a name of PyTorch), `empty`, `zip`
    * (of something else), `json`, `hdf5`, `zeros`, `onnx`, `text-mode`, `prefixed`, `git-conflict`, `unsafe`, `corrupt`,
-   * `unsupported`, `limits`, ... Of a folder `folder`.
+   * `unsupported`, `limits`, ... Of a folder, and of the index of a model in several files, `folder`.
    */
   readonly kind: string;
   readonly message: string;
@@ -36,7 +38,7 @@ export interface Diagnosis {
   readonly salvageable?: boolean;
   /** Of a folder, what is wrong in it; absent where nothing is. */
   readonly problems?: readonly FolderProblem[];
-  /** Of a folder, what is no mistake and worth to be known. */
+  /** What is no mistake and worth to be known. */
   readonly notes?: readonly string[];
 }
 
@@ -71,12 +73,14 @@ const TAIL_BYTES = 4096;
 
 /**
  * Says what a file is and what is wrong with it; of a folder, what is wrong with each checkpoint in it, and between shards
- * and their index. Throws CheckpointError only when there is nothing to look at.
+ * and their index; of an index, the same of its shards. Throws CheckpointError only when there is nothing to look at.
  */
 export async function diagnose(source: CheckpointSource, options: DiagnoseOptions = {}): Promise<Diagnosis> {
   const path = pathOf(source);
-  return path !== undefined && isDirectory(path)
-    ? diagnoseFolder(path, options, diagnoseFile)
+  if (path !== undefined && isDirectory(path)) return diagnoseFolder(path, undefined, options, diagnoseFile);
+  const index = indexAt(source);
+  return index !== undefined && isShardIndex(index)
+    ? diagnoseFolder(dirname(index), basename(index), options, diagnoseFile)
     : diagnoseFile(source, options);
 }
 
@@ -107,11 +111,12 @@ async function examine(
 ): Promise<Diagnosis> {
   const reading = { ...(signal ? { signal } : {}), ...(onProgress ? { onProgress } : {}) };
   try {
-    const checkpoint = await open(source, { ...reading, unsafeGlobals: 'inert' });
+    const { checkpoint, warnings } = await openFile(source, { ...reading, unsafeGlobals: 'inert' });
     try {
       const { format, info } = checkpoint;
       if (format === 'safetensors' && PYTORCH_NAME.test(bytes.name ?? '')) return misnamed(bytes);
-      const dangerous = dangerousNames(info.globals);
+      // An array that is left out may be a pickle.
+      const dangerous = warnings.length > 0 ? await dangerIn(source, signal) : dangerousNames(info.globals);
       if (dangerous.length > 0) return unsafe(dangerous);
       const damaged = verify ? (await checkpoint.verify(reading)).damaged : [];
       if (damaged.length > 0) return corrupt(damaged);
@@ -121,6 +126,7 @@ async function examine(
         ok: true,
         kind: format,
         message: `a healthy ${NAMES[format]} of ${tensors} ${tensors === 1 ? 'tensor' : 'tensors'}`,
+        ...(warnings.length > 0 ? { notes: warnings } : {}),
       };
     } finally {
       checkpoint.close();
@@ -130,10 +136,14 @@ async function examine(
     const found = await ailment(error, bytes, head, signal);
     // A file that is built to confuse readers is not to be downloaded again.
     if (!MAYBE_HOSTILE.has(found.kind)) return found;
-    const { globals } = await scan(source, signal ? { signal } : {});
-    const dangerous = globals.filter(({ verdict }) => verdict === 'dangerous').map(({ name }) => name);
+    const dangerous = await dangerIn(source, signal);
     return dangerous.length > 0 ? unsafe(dangerous) : found;
   }
+}
+
+async function dangerIn(source: CheckpointSource, signal: AbortSignal | undefined): Promise<string[]> {
+  const { globals } = await scan(source, signal ? { signal } : {});
+  return globals.filter(({ verdict }) => verdict === 'dangerous').map(({ name }) => name);
 }
 
 const MAYBE_HOSTILE = new Set([
@@ -166,6 +176,9 @@ const NAMES = {
   torchscript: 'TorchScript archive',
   safetensors: 'safetensors file',
   pickle: 'pickle',
+  npz: 'NumPy archive (.npz)',
+  npy: 'NumPy array (.npy)',
+  shards: 'model in several files',
 } as const;
 
 function misnamed(bytes: ByteSource): Diagnosis {
@@ -241,8 +254,8 @@ function withoutPlace({ message, path, hint }: CheckpointError): string {
 }
 
 function fromSniffed({ kind, message, hint, expectedSize }: Sniffed, head: Uint8Array): Diagnosis {
-  const index = kind === 'json' ? shardIndex(head) : undefined;
-  if (index) return { ok: false, ...index };
+  if (kind === 'gguf')
+    return { ok: true, kind, message: 'a GGUF model: convert writes such files, nothing here reads them' };
   return {
     ok: false,
     kind,

@@ -4,12 +4,14 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import type { Checkpoint } from '../checkpoint';
-import { type LoadOptions, open } from '../load';
+import type { Format } from '../container/container';
+import type { LoadOptions } from '../load';
 import type { CheckpointSource } from '../source/open-source';
 import type { AnyTensor } from '../walk';
 import { isTensor, PathBudget } from '../walk';
 import { leavesOf } from './leaves';
 import { sha256Of } from './manifest';
+import { openAny, told } from './opening';
 import { storageRoots } from './storage-roots';
 import { StorageUse, stridedParts } from './storage-use';
 import { shapeText, type TensorDifference, tensorDifference } from './tensor-difference';
@@ -48,18 +50,18 @@ const TURN_BYTES = 32 << 20;
 /** Where this many tensors have the same elements (zeros, ones), they are paired in order. */
 const MAX_LOOKALIKES = 200;
 
-/** Compares two checkpoints. Dangerous globals stay inert. Throws CheckpointError when one of them cannot be read. */
+/** Compares two checkpoints, models in several files (by folder or index) or arrays of NumPy. Dangerous globals stay inert. Throws CheckpointError when one of them cannot be read. */
 export async function diff(a: CheckpointSource, b: CheckpointSource, options: DiffOptions = {}): Promise<DiffReport> {
   // By position rather than by mapping: a sweep over a whole file would make all of it resident.
   const { rtol = 0, atol = 0, io = 'read', ...others } = options;
   const reading = { ...others, io };
-  const first = await open(a, { ...reading, unsafeGlobals: 'inert' });
+  const { checkpoint: first, warnings: ofFirst } = await openAny(a, { ...reading, unsafeGlobals: 'inert' });
   try {
-    const second = await open(b, { ...reading, unsafeGlobals: 'inert' });
+    const { checkpoint: second, warnings: ofSecond } = await openAny(b, { ...reading, unsafeGlobals: 'inert' });
     try {
       const report = await compare(new Side(first), new Side(second), { rtol, atol }, options);
-      const warnings = unsafeWarnings([first.info.globals, 'the first file'], [second.info.globals, 'the second file']);
-      return { ...report, ...warnings };
+      const unsafe = unsafeWarnings([first.info.globals, 'the first file'], [second.info.globals, 'the second file']);
+      return { ...report, ...told(unsafe, ofFirst, ofSecond) };
     } finally {
       second.close();
     }
@@ -67,6 +69,8 @@ export async function diff(a: CheckpointSource, b: CheckpointSource, options: Di
     first.close();
   }
 }
+
+const TENSORS_ONLY: ReadonlySet<Format> = new Set(['safetensors', 'npz', 'npy', 'shards']);
 
 /** One of the two checkpoints, listed. */
 class Side {
@@ -77,7 +81,7 @@ class Side {
   readonly #use: StorageUse;
 
   constructor(checkpoint: Checkpoint) {
-    this.tensorsOnly = checkpoint.format === 'safetensors';
+    this.tensorsOnly = TENSORS_ONLY.has(checkpoint.format);
     this.#use = new StorageUse(storageRoots(checkpoint));
     const budget = new PathBudget();
     for (const leaf of leavesOf(checkpoint)) {

@@ -8,7 +8,7 @@ import type { Dropped } from '../convert/target';
 import { asOutputError, partsFile } from '../convert/write';
 import { DType } from '../dtype';
 import { CheckpointError } from '../errors';
-import { type LoadOptions, open } from '../load';
+import type { LoadOptions } from '../load';
 import { NdArray, type PyValue } from '../pickle/values';
 import { save } from '../save';
 import type { Payload } from '../sink/record-sink';
@@ -17,6 +17,7 @@ import { gather } from '../tensor/gather';
 import { Tensor } from '../tensor/tensor';
 import { isTensor, walkTensors } from '../walk';
 import { atHand, findValue } from './find';
+import { openAny, told } from './opening';
 import { unsafeWarnings } from './unsafe';
 
 /** What `extract` wrote. */
@@ -67,7 +68,7 @@ export async function extract(
     throw new TypeError(`cannot extract to "${output}": the name must end in one of ${known.join(', ')}`);
   const { fsync = true, signal, onProgress, ...reading } = options;
   const given = { ...(signal ? { signal } : {}), ...(onProgress ? { onProgress } : {}) };
-  const checkpoint = await open(source, {
+  const { checkpoint, warnings: leftOut } = await openAny(source, {
     io: 'read',
     ...reading,
     ...given,
@@ -77,7 +78,7 @@ export async function extract(
   });
   try {
     const job: Job = { checkpoint, path, output, format, writing: { fsync, ...given } };
-    const warnings = unsafeWarnings([checkpoint.info.globals, 'this file']);
+    const warnings = told(unsafeWarnings([checkpoint.info.globals, 'this file']), leftOut);
     if (namesBelow(checkpoint, path) > 0) return { ...(await extractTree(job, undefined)), ...warnings };
     const value = findValue(checkpoint, path, typeof source === 'string' ? source : undefined);
     const report = await (SINGLE.includes(format) ? extractElements(job, value) : extractTree(job, value));

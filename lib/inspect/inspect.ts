@@ -1,7 +1,7 @@
 /** What a checkpoint holds, from its headers and object graph alone: no tensor byte is read. */
 import type { Checkpoint } from '../checkpoint';
 import type { Format } from '../container/container';
-import { type LoadOptions, open } from '../load';
+import type { LoadOptions } from '../load';
 import type { Verdict } from '../pickle/verdicts';
 import type { CheckpointSource } from '../source/open-source';
 import { NestedTensor } from '../tensor/nested';
@@ -10,6 +10,7 @@ import { Storage } from '../tensor/storage';
 import { Parameter, Tensor } from '../tensor/tensor';
 import { type AnyTensor, isTensor } from '../walk';
 import { isFlat, isScalar, leavesOf } from './leaves';
+import { openAny } from './opening';
 import { storageRoots } from './storage-roots';
 import { StorageUse, stridedParts } from './storage-use';
 import { type Summary, summarise } from './summary';
@@ -91,14 +92,15 @@ const NOTABLE_WASTE_BYTES = 1 << 20;
 const NOTABLE_WASTE = 0.1;
 
 /**
- * Lists what a checkpoint holds. Dangerous globals do not stop it: they stay inert, and `verdicts` and `warnings` name
+ * Lists what a checkpoint holds, or a model in several files (by its folder or index), or .npz and .npy. Dangerous globals do not stop it: they stay inert, and `verdicts` and `warnings` name
  * them. Throws CheckpointError when the file cannot be read.
  */
 export async function inspect(source: CheckpointSource, options: InspectOptions = {}): Promise<Inspection> {
   const { maxValues, ...reading } = options;
-  const checkpoint = await open(source, { ...reading, unsafeGlobals: 'inert' });
+  const { checkpoint, warnings } = await openAny(source, { ...reading, unsafeGlobals: 'inert' });
   try {
-    return inspectCheckpoint(checkpoint, maxValues);
+    const inspection = inspectCheckpoint(checkpoint, maxValues);
+    return { ...inspection, warnings: [...inspection.warnings, ...warnings] };
   } finally {
     checkpoint.close();
   }
@@ -142,7 +144,7 @@ export function inspectCheckpoint(checkpoint: Checkpoint, maxValues = DEFAULT_MA
     globals: verdicts.map(({ name }) => name),
     verdicts,
     metadata: Object.assign(Object.create(null) as Record<string, string>, Object.fromEntries(info.metadata)),
-    warnings: [...(unsafeWarnings([info.globals, 'this file']).warnings ?? []), ...wasteWarnings(totals)],
+    warnings: [...unsafeWarnings([info.globals, 'this file']), ...wasteWarnings(totals)],
   };
 }
 

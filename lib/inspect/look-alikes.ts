@@ -112,16 +112,6 @@ export function lookAlike(head: Uint8Array, bytes: ByteSource): LookAlike | unde
   return { kind, message: message + said, ...(hint === undefined ? {} : { hint }) };
 }
 
-/** The map over the shards of a model, as transformers and safetensors write it. */
-export function shardIndex(head: Uint8Array): LookAlike | undefined {
-  if (!/"weight_map"\s*:/.test(latin1(head))) return undefined;
-  return {
-    kind: 'json',
-    message: 'the file is the index of a model in several files, not one of them',
-    hint: 'torch-checkpoint convert takes the index, or the folder, for the model',
-  };
-}
-
 /** What a page or an error says of itself, to be put behind the message. */
 export function saidBy(kind: string, head: Uint8Array): string {
   const text = new TextDecoder().decode(head);

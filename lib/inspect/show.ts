@@ -1,5 +1,5 @@
 /** One value of a checkpoint as Python prints it; for a tensor with numbers about its elements. */
-import { type LoadOptions, open } from '../load';
+import type { LoadOptions } from '../load';
 import { pyFloat } from '../pickle/values';
 import { repr } from '../repr';
 import type { CheckpointSource } from '../source/open-source';
@@ -9,6 +9,7 @@ import type { Tensor } from '../tensor/tensor';
 import { type AnyTensor, isTensor } from '../walk';
 import { atHand, findValue, isFloatAt } from './find';
 import { factsOf, type TensorFacts } from './inspect';
+import { openAny, told } from './opening';
 import { type Statistics, statisticsOf } from './statistics';
 import { stridedParts } from './storage-use';
 import { summarise } from './summary';
@@ -44,10 +45,10 @@ export async function show(source: CheckpointSource, path: string, options: Show
   // By position rather than by mapping: a sweep over a large tensor would make all of it resident.
   const { statistics = true, bins, io = 'read', ...others } = options;
   const reading = { ...others, io };
-  const checkpoint = await open(source, { ...reading, unsafeGlobals: 'inert' });
+  const { checkpoint, warnings: leftOut } = await openAny(source, { ...reading, unsafeGlobals: 'inert' });
   try {
     const value = findValue(checkpoint, path, typeof source === 'string' ? source : undefined);
-    const warnings = unsafeWarnings([checkpoint.info.globals, 'this file']);
+    const warnings = told(unsafeWarnings([checkpoint.info.globals, 'this file']), leftOut);
     if (!isTensor(value)) {
       const isFloat = typeof value === 'number' && Number.isInteger(value) && isFloatAt(checkpoint, path);
       return { path, kind: summarise(value, isFloat).kind, text: repr(isFloat ? pyFloat(value) : value), ...warnings };

@@ -15,13 +15,12 @@ export function unsafeText(names: readonly string[], file: string): string {
   return `loading ${file} with Python would run ${names.slice(0, MAX_NAMES).join(', ')}${more}; nothing was run here`;
 }
 
-/** A warning for each file that deserves one, in a property that reports have only then. */
+/** A warning for each file that deserves one. */
 export function unsafeWarnings(
   ...files: readonly (readonly [globals: Parameters<typeof dangerousNames>[0], file: string])[]
-): { readonly warnings?: readonly string[] } {
-  const warnings = files.flatMap(([globals, file]) => {
+): string[] {
+  return files.flatMap(([globals, file]) => {
     const names = dangerousNames(globals);
     return names.length > 0 ? [`UNSAFE: ${unsafeText(names, file)}`] : [];
   });
-  return warnings.length > 0 ? { warnings } : {};
 }
