@@ -21,6 +21,7 @@ export { type Change, type DiffOptions, type DiffReport, diff } from './inspect/
 export { type ExtractOptions, type ExtractReport, extract } from './inspect/extract';
 export { type Inspection, type InspectOptions, inspect, type TensorFacts, type ValueFacts } from './inspect/inspect';
 export { type LostTensor, type SalvageOptions, type SalvageReport, salvage } from './inspect/salvage';
+export { sarif } from './inspect/sarif';
 export {
   type FileReport,
   type Finding,

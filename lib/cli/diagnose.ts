@@ -18,7 +18,7 @@ export function command(): Command {
     .description(
       'Say what a file is, what is wrong with it, and what to do: web pages, LFS pointers, cut downloads, damage.',
     )
-    .argument('<file>', 'any file, or the folder of a model')
+    .argument('<file>', 'any file, or the folder or .index.json of a model')
     .option('--no-verify', 'do not read all records to compare their checksums')
     .option('--salvage <out>', 'write what is whole of a damaged checkpoint to a new .pt, .safetensors or .npz file')
     .option('--zero-fill', 'with --salvage: keep tensors that are cut short or missing, zeros in place of their bytes')

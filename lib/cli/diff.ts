@@ -15,8 +15,8 @@ interface Options extends CommonOptions {
 export function command(): Command {
   const made = new Command('diff')
     .description('Compare two checkpoints of any formats: names, dtypes, shapes, elements, sharing, and other values.')
-    .argument('<a>', 'first checkpoint')
-    .argument('<b>', 'second checkpoint')
+    .argument('<a>', 'checkpoint, .npz, .npy, or folder or .index.json of a model')
+    .argument('<b>', 'the other one; of any of these, too')
     .option('--rtol <r>', 'relative tolerance (default: 0)', tolerance)
     .option('--atol <a>', 'absolute tolerance (default: 0)', tolerance)
     .option('-n, --limit <count>', 'print at most so many lines of each kind', wholeNumber)
@@ -29,6 +29,7 @@ content under another name are told as renamed. Exit code 1 when anything differ
 Examples:
   torch-checkpoint diff before.pt after.pt
   torch-checkpoint diff model.pt model.safetensors
+  torch-checkpoint diff llama/ llama-copy/              shards are compared as one model
   torch-checkpoint diff a.pt b.pt --rtol 1e-5 --atol 1e-8 --json`,
     )
     .action((a: string, b: string, options: Options) => runCommand(options, (run) => diffFiles(a, b, options, run)));

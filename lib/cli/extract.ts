@@ -9,7 +9,7 @@ import { counted, humanBytes, printable } from './text';
 export function command(): Command {
   const made = new Command('extract')
     .description('Write one tensor, or everything below a path, to a file of its own.')
-    .argument('<file>', 'checkpoint')
+    .argument('<file>', 'checkpoint, .npz, .npy, or folder or .index.json of a model')
     .argument('<path>', 'path of a value as inspect lists it, or the beginning of names: encoder')
     .argument('<out>', 'file to write; its extension says how: .npy, .bin, .safetensors, .npz, .pt')
     .addHelpText(

@@ -18,7 +18,7 @@ export function command(): Command {
   const made = new Command('inspect')
     .alias('ls')
     .description('List what a checkpoint holds: tensors, dtypes, sharing, other values, and what its pickles name.')
-    .argument('<file>', 'checkpoint: a path, or an http(s): or s3: URL')
+    .argument('<file>', 'checkpoint, .npz, .npy, folder or .index.json of a model; or an http(s): or s3: URL')
     .option('-n, --limit <count>', 'list at most so many tensors and values', wholeNumber)
     .addOption(
       new Option('--sort <order>', 'order of the tensors (default: as in the file)').choices([
@@ -184,7 +184,7 @@ function* headLines(inspection: Inspection): Generator<string> {
   if (writer) facts.push(`PyTorch ${printable(writer)}`);
   if (pickleProtocol !== undefined) facts.push(`pickle protocol ${pickleProtocol}`);
   if (byteOrder === 'big') facts.push('big-endian');
-  if (records > 0) facts.push(counted(records, 'record'));
+  if (records > 0) facts.push(counted(records, format === 'shards' ? 'file' : 'record'));
   yield facts.join(', ');
   const dtypes = Object.entries(inspection.dtypes).map(([name, count]) => `${grouped(count)} ${name}`);
   const listed = dtypes.length > 0 ? ` (${dtypes.join(', ')})` : '';

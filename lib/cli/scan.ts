@@ -45,8 +45,7 @@ async function scanPath(path: string, options: Options, run: Run): Promise<ExitC
     ...(options.allow ? { allow: options.allow } : {}),
     ...(options.jobs === undefined ? {} : { jobs: options.jobs }),
   });
-  if (options.sarif)
-    await run.printJson(sarif(report, path, (require('../../package.json') as { version: string }).version));
+  if (options.sarif) await run.printJson(sarif(report, path));
   else if (run.json) await run.printJson(report);
   else await print(report, path, run);
   if (report.safe) return EXIT.done;

@@ -16,7 +16,7 @@ export function command(): Command {
     .description(
       'Print one value or tensor as Python prints it; of a tensor also range, mean, NaN count and a histogram.',
     )
-    .argument('<file>', 'checkpoint')
+    .argument('<file>', 'checkpoint, .npz, .npy, or folder or .index.json of a model')
     .argument('[path]', 'path of the value, as inspect lists it; without it, the whole checkpoint', '')
     .option('--no-statistics', 'do not read all elements')
     .addHelpText(

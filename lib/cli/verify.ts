@@ -15,8 +15,10 @@ interface Options extends CommonOptions {
 
 export function command(): Command {
   const made = new Command('verify')
-    .description('Check every record of a checkpoint against its checksum, and every tensor against a manifest.')
-    .argument('<file>', 'checkpoint')
+    .description(
+      'Check every record of a checkpoint against its checksum, every tensor against a manifest, and shards against their index.',
+    )
+    .argument('<file>', 'checkpoint, .npz, .npy, or folder or .index.json of a model')
     .option('--manifest <file>', 'manifest to compare with (default: <file>.manifest.json where that exists)')
     .option('--no-manifest', 'compare with no manifest')
     .option('--write-manifest <file>', 'write the SHA-256 of every tensor')

@@ -6,8 +6,11 @@ import type { Finding, ScanReport } from './scan';
 
 const LEVELS = { danger: 'error', warning: 'warning', note: 'note' } as const;
 
-/** `path` is the file that was scanned; the findings of a folder carry their own. */
-export function sarif(report: ScanReport, path: string, version: string): object {
+/**
+ * A report of `scan` as SARIF 2.1.0, to be written as JSON for code scanning services. `path` is the file or URL that was
+ * scanned; the findings of a folder carry their own, and those of bytes have none.
+ */
+export function sarif(report: ScanReport, path?: string): object {
   const rules = [...new Set(report.findings.map(({ kind }) => kind))];
   return {
     $schema: 'https://json.schemastore.org/sarif-2.1.0.json',
@@ -17,7 +20,7 @@ export function sarif(report: ScanReport, path: string, version: string): object
         tool: {
           driver: {
             name: 'torch-checkpoint',
-            semanticVersion: version,
+            semanticVersion: (require('../../package.json') as { version: string }).version,
             rules: rules.map((id) => ({ id, shortDescription: { text: id.replaceAll('-', ' ') } })),
           },
         },
@@ -27,21 +30,21 @@ export function sarif(report: ScanReport, path: string, version: string): object
   };
 }
 
-function resultOf(finding: Finding, path: string, rules: readonly string[]): object {
+function resultOf(finding: Finding, path: string | undefined, rules: readonly string[]): object {
   const { kind, severity, record, byteOffset } = finding;
   const message = record === undefined ? finding.message : `${record}: ${finding.message}`;
   const region = byteOffset === undefined || record !== undefined ? {} : { region: { byteOffset } };
+  const place = finding.path ?? path;
+  const location = {
+    ...(place === undefined ? {} : { physicalLocation: { artifactLocation: { uri: uriOf(place) }, ...region } }),
+    ...(record === undefined ? {} : { logicalLocations: [{ fullyQualifiedName: record, kind: 'member' }] }),
+  };
   return {
     ruleId: kind,
     ruleIndex: rules.indexOf(kind),
     level: LEVELS[severity],
     message: { text: message },
-    locations: [
-      {
-        physicalLocation: { artifactLocation: { uri: uriOf(finding.path ?? path) }, ...region },
-        ...(record === undefined ? {} : { logicalLocations: [{ fullyQualifiedName: record, kind: 'member' }] }),
-      },
-    ],
+    locations: Object.keys(location).length > 0 ? [location] : [],
   };
 }
 
