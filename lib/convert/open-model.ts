@@ -10,8 +10,6 @@ import { type Model, type ModelOptions, withAliases } from './model';
 import { openNumpy } from './numpy-model';
 import { modelFileIn, openShards } from './shards-model';
 
-export { isDirectory, pathOf };
-
 /**
  * Opens what there is to convert. A directory or an `.index.json` stands for its shards. Objects stay inert, whatever
  * classes are registered. Throws CheckpointError.
