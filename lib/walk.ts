@@ -24,6 +24,14 @@ export function isTensor(value: unknown): value is AnyTensor {
 /** One step of a path. */
 type Step = readonly [key: PyValue, value: PyValue, isFloat?: boolean];
 
+/** What is left to be walked of a container at `path`. */
+interface Level {
+  readonly path: string;
+  readonly steps: Iterator<Step>;
+  /** Whether the steps are the entries of a Map themselves. */
+  readonly isMap: boolean;
+}
+
 /** A tensor with nothing below it, as nearly all are. */
 function isBareTensor(value: object): boolean {
   return value instanceof Tensor && value.attributes === undefined && value.grad === undefined;
@@ -183,9 +191,9 @@ function* walkFor<T extends PyValue>(
   budget?: PathBudget,
 ): Generator<[path: string, value: T], void, undefined> {
   const seen = new Set<object>();
-  const stack: (readonly [path: string, steps: Iterator<Step>])[] = [];
+  const stack: Level[] = [];
   const enter = (path: string, steps: Iterable<Step> | undefined): void => {
-    if (steps) stack.push([path, steps[Symbol.iterator]()]);
+    if (steps) stack.push({ path, steps: steps[Symbol.iterator](), isMap: steps instanceof Map });
   };
 
   /** Goes on with what the value holds, unless it was met before. */
@@ -209,16 +217,20 @@ function* walkFor<T extends PyValue>(
   if (wanted(root)) yield [prefix, root];
   visit(root, prefix);
   for (let top = stack.at(-1); top; top = stack.at(-1)) {
-    const { done, value: step } = top[1].next();
-    if (done) stack.pop();
-    else {
-      const path = joinPath(top[0], step[0], step[2]);
-      if (wanted(step[1])) {
-        budget?.spend(path);
-        yield [path, step[1]];
-      }
-      visit(step[1], path);
+    // Two calls for one: where all iterators are those of Maps, V8 makes no object for what they give.
+    const { done, value: step } = top.isMap ? top.steps.next() : top.steps.next();
+    if (done) {
+      stack.pop();
+      continue;
     }
+    const [key, value] = step;
+    const path = joinPath(top.path, key, step[2]);
+    if (wanted(value)) {
+      budget?.spend(path);
+      // The entry of a Map is an array of its own at each step.
+      yield path === key && top.isMap ? (step as unknown as [string, T]) : [path, value];
+    }
+    visit(value, path);
   }
 }
 

@@ -17,7 +17,8 @@ import { clip, decimal, decodeByteString, decodeUtf8, parseInteger, type StringE
 import type { GlobalResolver } from './globals';
 import { filedKey } from './keys';
 import { Memo } from './memo';
-import { type GlobalNames, markUnmemoized, NoteTaker, noteFloat, noteFloatKey, noteNan } from './notes';
+import { NoteTaker } from './note-taker';
+import { type GlobalNames, markUnmemoized, noteFloat, noteFloatKey, noteNan } from './notes';
 import { Op } from './opcodes';
 import { rebuildOnShelf, rebuildPlainTensor } from './rebuild';
 import { fail, type Host, KnownGlobal, type NumberedStorages, StorageClass } from './rules';
@@ -387,18 +388,24 @@ export class Machine {
   setSlot(target: PyValue, at: number): void {
     const key = this.stack[at] as PyValue;
     const value = this.stack[at + 1] as PyValue;
+    const keyOrigin = this.origins[at] as number;
     let slot = key;
-    if (typeof key === 'string' && target instanceof Map && !this.weightsOnly) target.set(key, value);
-    else {
+    if (typeof key === 'string' && target instanceof Map) {
+      const { size } = target;
+      if (this.weightsOnly) setItem(target, key, value, true);
+      else target.set(key, value);
+      // Where the key was there already, the dict keeps the string object that it has.
+      if (keyOrigin !== 0 && target.size > size) this.notes.key(target, keyOrigin);
+    } else {
       const filed = setItem(target, key, value, this.weightsOnly);
       if ('pair' in filed) {
-        if (this.origins[at] !== 0) this.note(filed.pair, 0, key, this.origins[at] as number);
+        if (keyOrigin !== 0) this.note(filed.pair, 0, key, keyOrigin);
         if (this.origins[at + 1] !== 0) this.note(filed.pair, 1, value, this.origins[at + 1] as number);
         return;
       }
       slot = filed.key;
+      if (keyOrigin !== 0) this.note(target as object, slot, key, keyOrigin, true);
     }
-    if (this.origins[at] !== 0) this.note(target as object, slot, key, this.origins[at] as number, true);
     if (this.origins[at + 1] !== 0) this.note(target as object, slot, value, this.origins[at + 1] as number);
   }
 
