@@ -62,6 +62,16 @@ describe('a pickle comes back as it was', () => {
         ...[put(8), '\x85', put(9), 'R', put(10), 'e'],
       ),
     ],
+    [
+      'dicts whose keys are equal strings, the same ones or others, and values that are like a key',
+      pickle(
+        ...[']', put(0), '(', '}', put(1), '(', text('a'), put(2), int(1), text('b'), put(3), int(2), text('c')],
+        ...[put(4), int(3), 'u', '}', put(5), '(', text('b'), put(6), get(2), get(2), text('a'), put(7), 'u', text('c')],
+        ...[put(8), get(4), '}', put(9), '(', get(6), get(8), text('d'), put(10), get(7), 'u'],
+        ...['}', put(11), '(', int(1), get(10), get(4), text('d'), put(12), int(2), get(12), text('a'), put(13)],
+        ...[get(3), 'u', 'e'],
+      ),
+    ],
     // Regression: integers beyond the doubles were taken for the equal of Infinity.
     [
       'a big integer and infinity as keys',
