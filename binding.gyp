@@ -35,6 +35,7 @@
         "native/js_checksum.cc",
         "native/js_elements.cc",
         "native/js_file.cc",
+        "native/js_memory.cc",
         "native/js_sink.cc",
         "native/js_views.cc",
         "native/js_zip.cc"

@@ -130,6 +130,12 @@ export interface NativeBinding {
   /** Test hook: 'plain' switches every SIMD path off, 'best' back on. */
   setSimd(level: 'plain' | 'best'): void;
 
+  /**
+   * Memory for the library's own work, with whatever it held before. Megabytes lie on huge pages, in a buffer that is longer
+   * than the array: a page fault for each four kilobytes would take longer than what is done to them.
+   */
+  workingBytes(byteLength: number): Uint8Array<ArrayBuffer>;
+
   /** Opens a path, or a duplicate of an open descriptor. 'auto' maps local files and reads network ones. */
   fileOpen(path: string | number, io: 'auto' | 'mmap' | 'read'): NativeFile;
   fileInfo(file: NativeFile): NativeFileInfo;

@@ -16,6 +16,7 @@
 #include "js_checksum.h"
 #include "js_elements.h"
 #include "js_file.h"
+#include "js_memory.h"
 #include "js_sink.h"
 #include "js_views.h"
 #include "js_zip.h"
@@ -67,6 +68,11 @@ static Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   Export<Capabilities>(exports, "capabilities");
   // (level: 'plain' | 'best'): void
   Export<SetSimd>(exports, "setSimd");
+
+  // js_memory.cc
+
+  // (byteLength: number): Uint8Array
+  Export<WorkingBytes>(exports, "workingBytes");
 
   // js_file.cc
 

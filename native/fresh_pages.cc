@@ -5,8 +5,6 @@
 
 #include <chrono>
 
-#include "os_file.h"
-
 namespace torch_checkpoint {
 
 // Units to see before judging.
@@ -28,11 +26,6 @@ void FreshPages::Prepare(void* begin, size_t byte_length) {
   const uint64_t units = ++units_;
   if (units < kTrialUnits || nanoseconds <= units * kMaxUnitNanoseconds) return;
   if (huge_.exchange(false)) AdvisePageSize(begin, static_cast<size_t>(end_ - static_cast<uint8_t*>(begin)), false);
-}
-
-void PrepareFreshMemory(void* address, size_t byte_length) {
-  if (byte_length >= FreshPages::kUnit) AdvisePageSize(address, byte_length, true);
-  PopulateForWriting(address, byte_length);
 }
 
 }  // namespace torch_checkpoint

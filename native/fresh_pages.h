@@ -13,15 +13,28 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <new>
+
+#include "os_file.h"
 
 namespace torch_checkpoint {
+
+static constexpr size_t kHugePageBytes = size_t{2} << 20;
+// From here on working memory is put on huge pages: it costs less than the small ones even if most of the last is not used.
+static constexpr size_t kLargeBytes = size_t{1} << 20;
+
+// The next multiple of a huge page.
+constexpr uint64_t WholeHugePages(uint64_t bytes) {
+  return (bytes + kHugePageBytes - 1) & ~uint64_t{kHugePageBytes - 1};
+}
 
 // For one output; Prepare() may be called from several threads.  Changes no contents, and does no harm to memory that is
 // there already.
 class FreshPages {
  public:
   // Pieces that begin and end at multiples of this address unit do not share a huge page.
-  static constexpr size_t kUnit = size_t{2} << 20;
+  static constexpr size_t kUnit = kHugePageBytes;
 
   FreshPages(void* output, size_t byte_length);
   // Brings in the pages of [begin, begin + byte_length), which is about to be written whole.
@@ -34,8 +47,35 @@ class FreshPages {
   std::atomic<uint64_t> nanoseconds_{0};
 };
 
-// The same in one go, for memory of some megabytes.
-void PrepareFreshMemory(void* address, size_t byte_length);
+// Gives containers their memory on huge pages once it is large.
+template <typename T>
+struct HugePageAllocator {
+  using value_type = T;
+
+  HugePageAllocator() = default;
+  template <typename Other>
+  HugePageAllocator(const HugePageAllocator<Other>&) {}
+
+  T* allocate(size_t count) {
+    if (count * sizeof(T) < kLargeBytes) return std::allocator<T>().allocate(count);
+    const size_t whole_pages = WholeHugePages(count * sizeof(T));
+    void* memory = ::operator new(whole_pages, std::align_val_t(kHugePageBytes));
+    AdvisePageSize(memory, whole_pages, true);
+    return static_cast<T*>(memory);
+  }
+  void deallocate(T* memory, size_t count) {
+    if (count * sizeof(T) < kLargeBytes) return std::allocator<T>().deallocate(memory, count);
+    ::operator delete(memory, std::align_val_t(kHugePageBytes));
+  }
+  template <typename Other>
+  bool operator==(const HugePageAllocator<Other>&) const {
+    return true;
+  }
+  template <typename Other>
+  bool operator!=(const HugePageAllocator<Other>&) const {
+    return false;
+  }
+};
 
 }  // namespace torch_checkpoint
 

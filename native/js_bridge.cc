@@ -182,9 +182,6 @@ void* Arguments::TaggedPointer(Napi::Value value, size_t index, const napi_type_
 }
 
 // napi_create_arraybuffer() aborts the process when there is no memory (Node.js 20 to 26); the constructor throws.
-// Long enough for clearing to count.
-static constexpr size_t kUnclearedBytes = size_t{1} << 20;
-
 Napi::Value NewArrayBuffer(Napi::Env env, size_t byte_length, uint8_t** data) {
   Napi::Value buffer = StateOf(env).array_buffer.New({Napi::Number::New(env, static_cast<double>(byte_length))});
   void* bytes = nullptr;
@@ -192,16 +189,6 @@ Napi::Value NewArrayBuffer(Napi::Env env, size_t byte_length, uint8_t** data) {
   if (buffer.IsEmpty() || napi_get_arraybuffer_info(env, buffer, &bytes, &length) != napi_ok) return Napi::Value();
   *data = static_cast<uint8_t*>(bytes);
   return buffer;
-}
-
-Napi::Value NewUnclearedArrayBuffer(Napi::Env env, size_t byte_length, uint8_t** data) {
-  AddonState& state = StateOf(env);
-  if (byte_length < kUnclearedBytes || state.alloc_unsafe_slow.IsEmpty()) return NewArrayBuffer(env, byte_length, data);
-  const Napi::Value bytes = state.alloc_unsafe_slow.Call({Napi::Number::New(env, static_cast<double>(byte_length))});
-  if (bytes.IsEmpty()) return Napi::Value();
-  Napi::Uint8Array array = bytes.As<Napi::Uint8Array>();
-  *data = array.Data();
-  return array.ArrayBuffer();
 }
 
 Napi::Value NewUint32Array(Napi::Env env, const std::vector<uint32_t>& values) {

@@ -125,8 +125,6 @@ Napi::Value NewHandle(Napi::Env env, std::unique_ptr<T> pointer) {
 // An uninitialised-or-zero ArrayBuffer through the JS constructor, which throws where the C function would abort.
 // Empty, with an exception pending, when there is no memory.  `data` receives its bytes.
 Napi::Value NewArrayBuffer(Napi::Env env, size_t byte_length, uint8_t** data);
-// The same with whatever the memory holds, for a caller that writes all of it: a long one is not gone over twice.
-Napi::Value NewUnclearedArrayBuffer(Napi::Env env, size_t byte_length, uint8_t** data);
 
 // A fresh typed array with a copy of `values`; empty with an exception pending when there is no memory.
 Napi::Value NewUint32Array(Napi::Env env, const std::vector<uint32_t>& values);

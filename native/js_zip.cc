@@ -7,8 +7,8 @@
 
 #include <algorithm>
 
-#include "fresh_pages.h"
 #include "js_bridge.h"
+#include "js_memory.h"
 #include "js_views.h"
 #include "zip_directory.h"
 
@@ -22,17 +22,15 @@ class Columns {
  public:
   Columns(Napi::Env env, const ZipDirectory& directory)
       : directory_(directory),
-        buffer_(NewUnclearedArrayBuffer(env, directory.records.size() * kRecordBytes + directory.names.size(), &data_)),
-        result_(Napi::Object::New(env)) {
-    if (!buffer_.IsEmpty()) PrepareFreshMemory(data_, directory.records.size() * kRecordBytes + directory.names.size());
-  }
+        buffer_(NewWorkingMemory(env, directory.records.size() * kRecordBytes + directory.names.size(), &data_, &offset_)),
+        result_(Napi::Object::New(env)) {}
 
   // Sets result[key] to a typed array with `field` of every record.  The widest come first, so that all are aligned.
   template <typename T, typename Field>
   void Add(const char* key, napi_typedarray_type type, const Field& field) {
     if (buffer_.IsEmpty()) return;
     T* column = reinterpret_cast<T*>(data_ + used_);
-    const std::vector<ZipRecord>& records = directory_.records;
+    const ZipRecords& records = directory_.records;
     for (size_t i = 0; i < records.size(); i++) column[i] = static_cast<T>(field(records[i]));
     SetArray(key, type, records.size(), sizeof(T));
   }
@@ -41,7 +39,7 @@ class Columns {
   // the rest.
   void AddNames() {
     if (buffer_.IsEmpty()) return;
-    const std::string& names = directory_.names;
+    const ZipNames& names = directory_.names;
     std::copy(names.begin(), names.end(), data_ + used_);
     SetArray("nameBytes", napi_uint8_array, names.size(), 1);
   }
@@ -54,7 +52,7 @@ class Columns {
 
   void SetArray(const char* key, napi_typedarray_type type, size_t length, size_t item_bytes) {
     napi_value array;
-    if (napi_create_typedarray(result_.Env(), type, length, buffer_, used_, &array) != napi_ok) {
+    if (napi_create_typedarray(result_.Env(), type, length, buffer_, offset_ + used_, &array) != napi_ok) {
       buffer_ = Napi::Value();
       return;
     }
@@ -64,6 +62,7 @@ class Columns {
 
   const ZipDirectory& directory_;
   uint8_t* data_ = nullptr;
+  size_t offset_ = 0;
   size_t used_ = 0;
   Napi::Value buffer_;
   Napi::Object result_;

@@ -123,11 +123,12 @@ Status ApplyZip64Extra(std::string_view extra, uint64_t* byte_length, uint64_t* 
 
 // A name as it stands in the file, in UTF-8.  One that is not UTF-8 cannot become so by its flag; one that is has been
 // written by a tool that meant it.
-void AppendName(std::string_view raw, std::string* names) {
+void AppendName(std::string_view raw, ZipNames* names) {
   if (IsUtf8(raw)) {
-    names->append(raw);
+    names->insert(names->end(), raw.begin(), raw.end());
   } else {
-    names->append(DecodeCodePage437(raw));
+    const std::string decoded = DecodeCodePage437(raw);
+    names->insert(names->end(), decoded.begin(), decoded.end());
   }
 }
 
@@ -200,7 +201,6 @@ Status ParseEntry(ByteCursor* cursor, uint64_t entry_offset, uint64_t i, ZipReco
 // Fills `directory` from the central directory.
 Status ParseEntries(const ByteSource& source, const ZipEnd& end, ZipDirectory* directory) {
   directory->records.reserve(end.record_count);
-  PrepareFreshMemory(directory->records.data(), end.record_count * sizeof(ZipRecord));
   // All of the directory but its fixed parts may be names.
   directory->names.reserve(static_cast<size_t>(end.directory_bytes - end.record_count * kZipCentralBytes));
   const uint64_t directory_end = end.directory_offset + end.directory_bytes;
@@ -247,7 +247,7 @@ Status ParseEntries(const ByteSource& source, const ZipEnd& end, ZipDirectory* d
 }
 
 // Indices of the records by position in the file; none where that is the order they have.
-std::vector<uint32_t> FileOrder(const std::vector<ZipRecord>& records) {
+std::vector<uint32_t> FileOrder(const ZipRecords& records) {
   auto earlier = [](const ZipRecord& a, const ZipRecord& b) { return a.header_offset < b.header_offset; };
   // Every known writer lists records in the order it wrote them.
   if (std::is_sorted(records.begin(), records.end(), earlier)) return {};
@@ -292,7 +292,7 @@ Status CheckLocalHeader(const uint8_t* bytes, uint64_t limit, std::string_view n
 // Walking in file order makes overlap a comparison with the record before: each header must begin where the last payload
 // has ended.  Data descriptors and padding between records are skipped over without a look.
 Status LocatePayloads(const ByteSource& source, uint64_t limit, ZipDirectory* directory) {
-  std::vector<ZipRecord>& records = directory->records;
+  ZipRecords& records = directory->records;
   const std::vector<uint32_t> order = FileOrder(records);
   auto at = [&](size_t i) { return order.empty() ? i : order[i]; };
   std::vector<uint8_t> batch;

@@ -9,12 +9,12 @@
 #define TORCH_CHECKPOINT_ZIP_DIRECTORY_H_
 
 #include <cstdint>
-#include <string>
 #include <string_view>
 #include <vector>
 
 #include "bytes.h"
 #include "error.h"
+#include "fresh_pages.h"
 
 namespace torch_checkpoint {
 
@@ -35,15 +35,18 @@ struct ZipRecord {
   bool encrypted;
 };
 
+using ZipRecords = std::vector<ZipRecord, HugePageAllocator<ZipRecord>>;
+using ZipNames = std::vector<char, HugePageAllocator<char>>;
+
 struct ZipDirectory {
   // In the order of the central directory.
-  std::vector<ZipRecord> records;
+  ZipRecords records;
   // Their names in UTF-8, one behind the other in the same order.
-  std::string names;
+  ZipNames names;
 
   std::string_view NameOf(size_t index) const {
     const size_t begin = index == 0 ? 0 : records[index - 1].name_end;
-    return std::string_view(names).substr(begin, records[index].name_end - begin);
+    return std::string_view(names.data() + begin, records[index].name_end - begin);
   }
 };
 

@@ -260,7 +260,7 @@ export class Machine {
     const tensor = this.#canonicalAt(this.pos, this.memo.next, load);
     if (tensor === undefined) return false;
     const keyText = run.key < 0 ? run.keyStart : -1;
-    this.#passOver(run.puts, keyText, keyText < 0 ? 0 : ++this.strings, -1, 0);
+    this.#passOver(run.puts, keyText, -1, keyText < 0 ? 0 : ++this.strings);
     this.stack[this.depth - 1] = tensor;
     // Past the REDUCE: the memo store that may follow is an opcode of its own.
     this.pos = run.end + 1;
@@ -282,15 +282,16 @@ export class Machine {
     this.pushText(entry.keyEnd - entry.keyStart);
     const keyId = this.strings;
     const keyText = run.key < 0 ? run.keyStart : -1;
-    this.#passOver(1 + run.puts, entry.keyStart, keyId, keyText, keyText < 0 ? 0 : ++this.strings);
+    if (keyText >= 0) this.strings++;
+    this.#passOver(1 + run.puts, entry.keyStart, keyText, keyId);
     this.push(tensor);
     this.opcodes += CANONICAL_OPCODES;
     this.pos = run.end + 1;
     return true;
   }
 
-  #passOver(count: number, firstText: number, firstId: number, secondText: number, secondId: number): void {
-    this.memo.skip(count, firstText, firstId, secondText, secondId);
+  #passOver(count: number, firstText: number, secondText: number, firstId: number): void {
+    this.memo.skip(count, firstText, secondText, firstId);
     if (this.memo.count > this.limits.maxMemoEntries) this.exceed('maxMemoEntries', this.limits.maxMemoEntries);
   }
 

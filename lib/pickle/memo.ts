@@ -9,20 +9,23 @@
  *   runs              first number, count, numbers of all runs up to and with this one, the texts at its beginning
  *   #far              entries out of order: an index costs nothing itself
  */
+
+import { workingBytes } from '../tensor/fresh-bytes';
 import { NotCanonical } from './canonical-tensor';
 import { ChunkedList } from './chunked-list';
 import { decodeUtf8 } from './decode';
 import type { PyValue } from './values';
 
 /** Numbers of one run: its first, how many, and how many there are in all runs up to it. */
-const RUN_FIELDS = 7;
+const RUN_FIELDS = 6;
 const FIRST = 0;
 const COUNT = 1;
 const SKIPPED = 2;
-/** Of the first and the second entry, where they are strings: where the text stands, and the number of the string object. */
-const TEXTS = 3;
-/** Runs stand in blocks of this many: a list that doubles would copy megabytes. */
-const BLOCK_RUNS = 512;
+/** Of the first entry, where it is a string: where the text stands, and the number of the string object. */
+const TEXT = 3;
+const TEXT_ID = 4;
+/** Where the text of the second entry stands: its string object is the one after the first's. */
+const SECOND_TEXT = 5;
 
 export class Memo {
   /** What `find` found, and its origin (see machine.ts). */
@@ -36,7 +39,7 @@ export class Memo {
   readonly #origins = new ChunkedList<number>();
   #base = 0;
   #next = 0;
-  readonly #blocks: Int32Array[] = [];
+  #runs = new Int32Array(64 * RUN_FIELDS);
   #runCount = 0;
   #skipped = 0;
   readonly #far = new Map<number, readonly [value: PyValue, origin: number]>();
@@ -63,23 +66,30 @@ export class Memo {
     this.#next++;
   }
 
-  /** Passes over `count` numbers from `next` on, of which the first two may be texts: -1 where one is something else. */
-  skip(count: number, firstText: number, firstId: number, secondText: number, secondId: number): void {
+  /**
+   * Passes over `count` numbers from `next` on. The first two may be texts, -1 where one is something else; `firstId` is the
+   * number of the first's string object, and the second's is the next.
+   */
+  skip(count: number, firstText: number, secondText: number, firstId: number): void {
     this.count += count;
     this.#skipped += count;
-    const within = this.#runCount % BLOCK_RUNS;
-    if (within === 0) this.#blocks.push(new Int32Array(BLOCK_RUNS * RUN_FIELDS));
-    const block = this.#blocks[this.#blocks.length - 1] as Int32Array;
-    const at = within * RUN_FIELDS;
-    block[at + FIRST] = this.#next;
-    block[at + COUNT] = count;
-    block[at + SKIPPED] = this.#skipped;
-    block[at + TEXTS] = firstText;
-    block[at + TEXTS + 1] = firstId;
-    block[at + TEXTS + 2] = secondText;
-    block[at + TEXTS + 3] = secondId;
-    this.#runCount++;
+    const at = this.#runCount++ * RUN_FIELDS;
+    if (at === this.#runs.length) this.#growRuns();
+    const runs = this.#runs;
+    runs[at + FIRST] = this.#next;
+    runs[at + COUNT] = count;
+    runs[at + SKIPPED] = this.#skipped;
+    runs[at + TEXT] = firstText;
+    runs[at + TEXT_ID] = firstId;
+    runs[at + SECOND_TEXT] = secondText;
     this.#next += count;
+  }
+
+  #growRuns(): void {
+    const { buffer, byteOffset } = workingBytes(this.#runs.byteLength * 2);
+    const grown = new Int32Array(buffer, byteOffset, this.#runs.length * 2);
+    grown.set(this.#runs);
+    this.#runs = grown;
   }
 
   /** Sets `value` and `origin`; false when nothing was stored there. Throws NotCanonical for what a run passed over. */
@@ -99,8 +109,7 @@ export class Memo {
   }
 
   #field(run: number, field: number): number {
-    const block = this.#blocks[Math.floor(run / BLOCK_RUNS)] as Int32Array;
-    return block[(run % BLOCK_RUNS) * RUN_FIELDS + field] as number;
+    return this.#runs[run * RUN_FIELDS + field] as number;
   }
 
   /** The last run that begins at or before the number; -1 when there is none. */
@@ -119,10 +128,10 @@ export class Memo {
 
   /** Strings of a run are recalled: a storage key where two tensors share it, the key of a dict by another dict. */
   #findText(run: number, inRun: number): true {
-    const start = inRun > 1 ? -1 : this.#field(run, TEXTS + inRun * 2);
+    const start = inRun > 1 ? -1 : this.#field(run, inRun === 0 ? TEXT : SECOND_TEXT);
     if (start < 0) throw new NotCanonical();
     this.value = decodeUtf8(this.#bytes, start, start + this.#bytes.readUInt32LE(start - 4));
-    this.origin = this.#field(run, TEXTS + inRun * 2 + 1);
+    this.origin = this.#field(run, TEXT_ID) + inRun;
     return true;
   }
 }

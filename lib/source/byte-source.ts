@@ -23,8 +23,8 @@ export interface ByteSource {
   /** Set where reading is slow and asynchronous: what was learned about a zip when it was opened. */
   readonly remoteZip?: RemoteZip | undefined;
   /**
-   * The bytes of a header or pickle; throws TRUNCATED beyond the end. They may be a view of the caller's own bytes:
-   * copy what outlives the call, and never write to them.
+   * The bytes of a header or pickle; throws TRUNCATED beyond the end. They may be a view of the caller's own bytes,
+   * or lie in a longer buffer: copy what outlives the call, and never write to them.
    */
   read(byteOffset: number, byteLength: number): Uint8Array;
   /**

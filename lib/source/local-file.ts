@@ -8,7 +8,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { addon, type NativeBinding, type NativeFile, type NativeFileInfo, native, type Span } from '../binding';
 import { CheckpointError } from '../errors';
-import { freshBytes } from '../tensor/fresh-bytes';
+import { freshBytes, workingBytes } from '../tensor/fresh-bytes';
 import type { StorageBytes } from '../tensor/storage';
 import { type ByteSource, checkRange, closedError, type Range, WIDEST_ITEM_BYTES } from './byte-source';
 import { holds, type PlannedWindow, planWindows } from './windows';
@@ -62,7 +62,7 @@ export class LocalFile implements ByteSource {
   read(byteOffset: number, byteLength: number): Uint8Array {
     if (this.#closed) throw closedError(this.name);
     checkRange(this, byteOffset, byteLength);
-    const bytes = freshBytes(byteLength);
+    const bytes = workingBytes(byteLength);
     this.readInto(byteOffset, bytes);
     return bytes;
   }

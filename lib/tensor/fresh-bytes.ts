@@ -1,5 +1,6 @@
-/** Memory for what a tensor gives out. */
+/** Memory: for what is given out, and for work of our own. */
 import { constants } from 'node:buffer';
+import { addon } from '../binding';
 import { CheckpointError } from '../errors';
 
 /** Shorter arrays are cleared faster than they are asked for in another way. */
@@ -14,6 +15,18 @@ export function freshBytes(byteLength: number): Uint8Array<ArrayBuffer> {
     return byteLength < LARGE_BYTES || byteLength > constants.MAX_LENGTH
       ? new Uint8Array(byteLength)
       : new Uint8Array(Buffer.allocUnsafeSlow(byteLength).buffer as ArrayBuffer);
+  } catch {
+    throw tooLarge(byteLength);
+  }
+}
+
+/**
+ * Memory that nobody else gets to see, with whatever it held before: its buffer may be longer than it is. Throws
+ * ARRAY_TOO_LARGE as `freshBytes`.
+ */
+export function workingBytes(byteLength: number): Uint8Array<ArrayBuffer> {
+  try {
+    return addon().workingBytes(byteLength);
   } catch {
     throw tooLarge(byteLength);
   }

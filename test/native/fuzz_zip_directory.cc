@@ -14,7 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   MemorySource source(ByteSpan{input.data(), input.size()});
   Result<ZipDirectory> result = ParseZipDirectory(source, 1000);
   if (!result.ok()) return 0;
-  std::vector<ZipRecord>& records = result.value().records;
+  ZipRecords& records = result.value().records;
   std::sort(records.begin(), records.end(),
             [](const ZipRecord& a, const ZipRecord& b) { return a.header_offset < b.header_offset; });
   uint64_t end = 0;

@@ -38,7 +38,7 @@ TEST(ReadsRecordsWithAndWithoutZip64) {
     const std::vector<uint8_t> bytes = Build(Sample(), zip64);
     const Result<ZipDirectory> result = Parse(bytes);
     CHECK(result.ok());
-    const std::vector<ZipRecord>& records = result.value().records;
+    const ZipRecords& records = result.value().records;
     CHECK(records.size() == 4 && result.value().NameOf(0) == "a/data.pkl" && result.value().NameOf(3) == "a/dir/");
     CHECK(records[1].byte_offset % 64 == 0 && records[1].byte_length == 100 && records[1].crc32 == 7);
     CHECK(bytes[records[1].byte_offset] == 'x' && bytes[records[1].byte_offset - 1] == 'Z');
