@@ -46,8 +46,25 @@ const PARTS = [
   ['core', /^(?!cli\/|convert\/|index\.)/],
 ];
 
+/**
+ * The package that reads the command line is bundled. It can run subcommands as programs, which ours are not: it would load
+ * a quarter of Node.js's modules for that.
+ */
+const COMMANDER = {
+  part: 'cli/commander',
+  sources: /[\\/]node_modules[\\/]commander[\\/]/,
+  licence: readFileSync(`${root}node_modules/commander/LICENSE`, 'utf8'),
+};
+const withoutPrograms = {
+  name: 'without-programs',
+  resolveId: (name, importer) =>
+    name === 'node:child_process' && COMMANDER.sources.test(importer) ? '\0no-programs' : undefined,
+  load: (id) => (id === '\0no-programs' ? 'module.exports = {};' : undefined),
+};
+
 /** The part that a source, or a helper of the bundler's, is of; null for the command line and entries: files of their own. */
 function partOf(id) {
+  if (COMMANDER.sources.test(id) || id === '\0no-programs') return COMMANDER.part;
   const [, source] = /[\\/]lib[\\/](.*)$/.exec(id) ?? [];
   if (!source) return 'core';
   return PARTS.find(([, sources]) => sources.test(source.replaceAll('\\', '/')))?.[0] ?? null;
@@ -55,7 +72,7 @@ function partOf(id) {
 
 const POSTPONED = [
   ...PARTS.filter(([part]) => part !== 'core').map(([part]) => `\\.{1,2}/(?:\\w+/)?${part.split('/').at(-1)}\\.js`),
-  'node:(?:crypto|fs/promises|os|stream|timers/promises|worker_threads|zlib)',
+  'node:(?:crypto|fs/promises|os|stream|timers/promises|v8|worker_threads|zlib)',
   'yauzl',
   'yazl',
 ].join('|');
@@ -92,9 +109,12 @@ const bundle = await rolldown({
   input: { index: 'lib/index.ts', 'cli/main': 'lib/cli/main.ts', 'convert/worker': 'lib/convert/worker.ts' },
   platform: 'node',
   transform: { target: engines.node.replace('>=', 'node') },
-  external: [/^node:/, ...Object.keys(dependencies), /package\.json$/],
+  external: (name, importer = '') =>
+    name === 'node:child_process' && COMMANDER.sources.test(importer)
+      ? false
+      : name.startsWith('node:') || name in dependencies || name.endsWith('package.json'),
   preserveEntrySignatures: 'allow-extension',
-  plugins: [{ name: 'postponed', renderChunk: (code) => ({ code: postponed(code), map: null }) }],
+  plugins: [withoutPrograms, { name: 'postponed', renderChunk: (code) => ({ code: postponed(code), map: null }) }],
 });
 const { output } = await bundle.write({
   dir: 'dist',
@@ -104,6 +124,7 @@ const { output } = await bundle.write({
   strict: true,
   sourcemap: true,
   comments: false,
+  banner: ({ name }) => (name === COMMANDER.part ? `/* commander\n\n${COMMANDER.licence}*/` : ''),
   minifyInternalExports: false,
   entryFileNames: '[name].js',
   chunkFileNames: ({ moduleIds }) =>

@@ -38,6 +38,9 @@ export interface Limits {
   maxHeaderBytes: number;
 }
 
+/** Half of the largest heap of this process. */
+let heapShare: number | undefined;
+
 /** The limits that hold where none are given. */
 export const DEFAULT_LIMITS: Limits = {
   maxRecords: 4_000_000,
@@ -46,7 +49,11 @@ export const DEFAULT_LIMITS: Limits = {
   maxMemoEntries: 50_000_000,
   maxStackDepth: 20_000_000,
   maxMarks: 1_000_000,
-  maxObjectBytes: Math.floor(getHeapStatistics().heap_size_limit / 2),
+  // Asked for when it matters: few pickles take much memory beside their own bytes, and `node:v8` takes long to load.
+  get maxObjectBytes() {
+    heapShare ??= Math.floor(getHeapStatistics().heap_size_limit / 2);
+    return heapShare;
+  },
   maxStringBytes: 2 ** 31 - 1,
   maxIntegerBytes: 65_536,
   maxInflatedBytes: 16 * 2 ** 30,
@@ -56,3 +63,11 @@ export const DEFAULT_LIMITS: Limits = {
   maxSpoolBytes: 64 * 2 ** 30,
   maxHeaderBytes: 100_000_000,
 };
+
+/** The defaults with what the caller sets; an undefined budget is the default one. */
+export function limitsOf(given: Partial<Limits> = {}): Limits {
+  const limits: Limits = Object.create(DEFAULT_LIMITS);
+  for (const [name, value] of Object.entries(given))
+    if (value !== undefined) Object.defineProperty(limits, name, { value, enumerable: true });
+  return limits;
+}

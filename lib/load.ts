@@ -6,7 +6,7 @@ import type { ContainerContents, Format, PickleOptions, ReadContext } from './co
 import { detect } from './container/detect';
 import { readNested } from './container/nested';
 import { CheckpointError } from './errors';
-import { DEFAULT_LIMITS, type Limits } from './limits';
+import { DEFAULT_LIMITS, type Limits, limitsOf } from './limits';
 import { devicePlacement, type MapLocation, placement, plainPlacement } from './location';
 import type { ClassLookup, ClassRegistry } from './pickle/classes';
 import { NotUtf8Error, type StringEncoding } from './pickle/decode';
@@ -108,17 +108,11 @@ function checkOptions(options: LoadOptions): void {
   }
 }
 
-/** The defaults with what the caller sets; an undefined budget is the default one. */
-function limitsOf(options: LoadOptions): Limits {
-  const set = Object.entries(options.limits ?? {}).filter(([, value]) => value !== undefined);
-  return { ...DEFAULT_LIMITS, ...Object.fromEntries(set) };
-}
-
 function sourceOptions(options: LoadOptions, remote: 'whole' | 'ranges') {
   checkOptions(options);
   return {
     io: options.io ?? 'auto',
-    limits: limitsOf(options),
+    limits: limitsOf(options.limits),
     signal: options.signal,
     onProgress: options.onProgress,
     remote,
@@ -163,7 +157,7 @@ class Reader implements ReadContext, Host {
     this.#source = source;
     this.#loading = loading;
     this.#options = options;
-    this.limits = limitsOf(options);
+    this.limits = limitsOf(options.limits);
     this.weightsOnly = options.weightsOnly ?? false;
     const placed = loading || options.mapLocation !== undefined;
     this.place = placed ? placement(options.mapLocation) : (storage) => storage;

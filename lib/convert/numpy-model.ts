@@ -7,7 +7,7 @@ import { numpyTypeString } from '../container/npy';
 import { ZipArchive } from '../container/zip-archive';
 import { DType } from '../dtype';
 import { CheckpointError } from '../errors';
-import { DEFAULT_LIMITS } from '../limits';
+import { limitsOf } from '../limits';
 import type { PyValue } from '../pickle/values';
 import { openSource } from '../source/open-source';
 import { checkBounds, contiguousStride, numelOf } from '../tensor/geometry';
@@ -37,7 +37,7 @@ export async function openArrays(
   input: string | Uint8Array | ArrayBuffer,
   options: Pick<ModelOptions, 'io' | 'limits' | 'signal'>,
 ): Promise<Arrays | undefined> {
-  const limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const limits = limitsOf(options.limits);
   const source = await openSource(input, { io: options.io, limits, signal: options.signal });
   try {
     const head = source.read(0, Math.min(source.byteLength, 8));

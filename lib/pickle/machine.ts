@@ -138,7 +138,8 @@ export class Machine {
 
   #spend(bytes: number): void {
     this.#objectBytes += bytes;
-    if (this.#objectBytes > this.limits.maxObjectBytes) this.exceed('maxObjectBytes', this.limits.maxObjectBytes);
+    if (this.#objectBytes > 0 && this.#objectBytes > this.limits.maxObjectBytes)
+      this.exceed('maxObjectBytes', this.limits.maxObjectBytes);
   }
 
   pushMark(): void {
