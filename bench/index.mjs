@@ -1,5 +1,6 @@
 /**
- * Experiments, side by side: `npm run bench -- TASK SIZE CONTENDER`, each a comma-separated list or `all`.
+ * Experiments, side by side: `npm run bench -- TASK SIZE CONTENDERS`, each a comma-separated list or `all`; contenders may
+ * also be arguments of their own.
  *
  * Every cell (task, size, contender) is a fresh process, and contenders alternate round by round, so that a noisy machine
  * is noisy for all of them. Ratios within one run are what counts; absolute times belong to the machine that is printed.
@@ -14,7 +15,7 @@ import { BOUND, regressions } from './guard.mjs';
 import { line, machine, summarise } from './report.mjs';
 import { runTask } from './runner.mjs';
 
-const USAGE = `npm run bench -- TASK[,TASK] [SIZE[,SIZE]] [CONTENDER[,CONTENDER]] [options]
+const USAGE = `npm run bench -- TASK[,TASK] [SIZE[,SIZE]] [CONTENDER[,CONTENDER] ...] [options]
 
   all                 in any place: all there are
   --rounds N          rounds of every cell, 5 by default
@@ -44,6 +45,8 @@ const { values, positionals } = parseArgs({
   },
 });
 const { dir } = values;
+/** The contenders that were named, with commas or one by one. */
+const named = positionals.length > 2 ? positionals.slice(2).join(',') : undefined;
 const tasks = new Map();
 for (const file of readdirSync(new URL('./tasks', import.meta.url)).sort())
   tasks.set(file.replace(/\.mjs$/, ''), (await import(`./tasks/${file}`)).default);
@@ -82,7 +85,7 @@ function chosen() {
   if (stranger) throw new Error(`no task "${stranger}"; there are ${[...tasks.keys()].join(', ')}`);
   // Tasks have different contenders: of a list, each runs those that it has.
   const known = names.flatMap((name) => Object.keys(tasks.get(name).contenders));
-  const wanted = pick(positionals[2], known);
+  const wanted = pick(named, known);
   const unknown = wanted.find((contender) => !known.includes(contender));
   if (unknown) throw new Error(`no contender "${unknown}"; there are ${[...new Set(known)].join(', ')}`);
   return names.flatMap((name) => {

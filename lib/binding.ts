@@ -135,6 +135,8 @@ export interface NativeBinding {
    * than the array: a page fault for each four kilobytes would take longer than what is done to them.
    */
   workingBytes(byteLength: number): Uint8Array<ArrayBuffer>;
+  /** Has malloc keep the memory of freed arrays of up to 32 MiB for the next ones, 64 MiB at most; see fresh_pages.h. */
+  keepFreedBlocks(): void;
 
   /** Opens a path, or a duplicate of an open descriptor. 'auto' maps local files and reads network ones. */
   fileOpen(path: string | number, io: 'auto' | 'mmap' | 'read'): NativeFile;

@@ -73,6 +73,8 @@ static Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
 
   // (byteLength: number): Uint8Array
   Export<WorkingBytes>(exports, "workingBytes");
+  // (): void
+  Export<KeepFreedBlocksOf>(exports, "keepFreedBlocks");
 
   // js_file.cc
 

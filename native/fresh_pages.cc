@@ -4,6 +4,7 @@
 #include "fresh_pages.h"
 
 #include <chrono>
+#include <cstdlib>
 
 namespace torch_checkpoint {
 
@@ -26,6 +27,16 @@ void FreshPages::Prepare(void* begin, size_t byte_length) {
   const uint64_t units = ++units_;
   if (units < kTrialUnits || nanoseconds <= units * kMaxUnitNanoseconds) return;
   if (huge_.exchange(false)) AdvisePageSize(begin, static_cast<size_t>(end_ - static_cast<uint8_t*>(begin)), false);
+}
+
+void KeepFreedBlocks() {
+#if defined(__GLIBC__)
+  // A little below DEFAULT_MMAP_THRESHOLD_MAX of 64-bit machines, for the block has a header and flags of its own.
+  constexpr size_t kLargestKept = (size_t{32} << 20) - (size_t{64} << 10);
+  // Compilers leave out what is freed unused.
+  void* volatile block = std::malloc(kLargestKept);
+  std::free(block);
+#endif
 }
 
 }  // namespace torch_checkpoint

@@ -47,6 +47,13 @@ class FreshPages {
   std::atomic<uint64_t> nanoseconds_{0};
 };
 
+// Has malloc() keep freed blocks of up to 32 MiB for the next ones.
+//
+// glibc gives memory back to the system at once until it has seen blocks of that size come and go: then it keeps twice as
+// much (mallopt(3), M_MMAP_THRESHOLD).  Garbage collectors free the results of many conversions at a time, more than it keeps
+// of small blocks, so that each result would lie on fresh pages.  One large block that is freed untouched is what it takes.
+void KeepFreedBlocks();
+
 // Gives containers their memory on huge pages once it is large.
 template <typename T>
 struct HugePageAllocator {

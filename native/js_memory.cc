@@ -39,4 +39,9 @@ Napi::Value WorkingBytes(const Napi::CallbackInfo& info) {
   return Napi::Value(env, array);
 }
 
+Napi::Value KeepFreedBlocksOf(const Napi::CallbackInfo& info) {
+  KeepFreedBlocks();
+  return info.Env().Undefined();
+}
+
 }  // namespace torch_checkpoint

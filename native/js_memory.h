@@ -1,5 +1,5 @@
 /*
- * js_memory.h - arrays for the library's own work, which a caller of it never gets to see
+ * js_memory.h - memory of arrays: for the library's own work, and what becomes of freed ones
  */
 #ifndef TORCH_CHECKPOINT_JS_MEMORY_H_
 #define TORCH_CHECKPOINT_JS_MEMORY_H_
@@ -16,8 +16,9 @@ namespace torch_checkpoint {
 // there is no memory.
 Napi::Value NewWorkingMemory(Napi::Env env, size_t byte_length, uint8_t** data, size_t* offset);
 
-// Signature and contract: the table in addon.cc, and lib/binding.ts.
+// Signatures and contracts: the table in addon.cc, and lib/binding.ts.
 Napi::Value WorkingBytes(const Napi::CallbackInfo& info);
+Napi::Value KeepFreedBlocksOf(const Napi::CallbackInfo& info);
 
 }  // namespace torch_checkpoint
 

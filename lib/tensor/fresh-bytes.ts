@@ -5,12 +5,23 @@ import { CheckpointError } from '../errors';
 
 /** Shorter arrays are cleared faster than they are asked for in another way. */
 const LARGE_BYTES = 1 << 20;
+/** From here on results come from the system and go back to it, unless malloc is told to keep them for the next ones. */
+const REUSED_BYTES = 1 << 16;
+
+let blocksKept = false;
+
+function keepFreedBlocks(): void {
+  if (blocksKept) return;
+  blocksKept = true;
+  addon().keepFreedBlocks();
+}
 
 /**
  * Memory that the caller overwrites whole before anyone sees it: it is not cleared first, so that what was freed a moment
  * ago is used again as it is. Throws ARRAY_TOO_LARGE where the host has no array of this length.
  */
 export function freshBytes(byteLength: number): Uint8Array<ArrayBuffer> {
+  if (byteLength >= REUSED_BYTES) keepFreedBlocks();
   try {
     return byteLength < LARGE_BYTES || byteLength > constants.MAX_LENGTH
       ? new Uint8Array(byteLength)
