@@ -139,11 +139,12 @@ export class NoteTaker {
 
   /** The keys of all dicts but `except`. Nothing takes a key away from a dict while a pickle is read. */
   #eachKey(except: object | undefined, use: (dict: Map<PyValue, PyValue>, key: string, id: number) => void): void {
+    // Of dicts that have more keys than those of the run.
     const walks = new Map<object, { readonly keys: Iterator<PyValue>; passed: number }>();
     for (const { dict, start, firstId, step, count } of this.#runs) {
       if (dict === except) continue;
-      let walk = walks.get(dict);
-      if (!walk) walks.set(dict, (walk = { keys: dict.keys(), passed: 0 }));
+      const walk = walks.get(dict) ?? { keys: dict.keys(), passed: 0 };
+      if (start + count < dict.size) walks.set(dict, walk);
       for (; walk.passed < start; walk.passed++) walk.keys.next();
       for (let i = 0; i < count; i++, walk.passed++) {
         const key = walk.keys.next().value;
