@@ -7,7 +7,7 @@ import type { PyValue } from './pickle/values';
 import { type Verdict, verdictOf } from './pickle/verdicts';
 import type { ByteSource } from './source/byte-source';
 import type { OnProgress } from './source/progress';
-import { type AnyTensor, valueAt, valueAtKeys, walkTensors } from './walk';
+import { type AnyTensor, valueAt, valueAtKeys, walkTensorsOf } from './walk';
 
 /** A class or function that a pickle of the checkpoint names. */
 export interface NamedGlobal {
@@ -105,9 +105,8 @@ export class Checkpoint {
    * The tensors in file order with their paths: `model.fc.weight`, `optimizer.state[0].exp_avg`. A tensor that stands in
    * several places is listed at each, a container only where it is met first.
    */
-  *tensors(): IterableIterator<[path: string, tensor: AnyTensor]> {
-    yield* walkTensors(this.root);
-    for (const [prefix, value] of this.#contents.extraRoots ?? []) yield* walkTensors(value, prefix);
+  tensors(): IterableIterator<[path: string, tensor: AnyTensor]> {
+    return walkTensorsOf([['', this.root], ...(this.#contents.extraRoots ?? [])]);
   }
 
   /**

@@ -33,7 +33,7 @@ interface Level {
 }
 
 /** A tensor with nothing below it, as nearly all are. */
-function isBareTensor(value: object): boolean {
+function isBareTensor(value: unknown): boolean {
   return value instanceof Tensor && value.attributes === undefined && value.grad === undefined;
 }
 
@@ -154,8 +154,8 @@ function isPlainTuple(value: PyValue): boolean {
 }
 
 /** Values reached from a root, each with its path; containers before what they hold. */
-export function walk(root: PyValue, prefix = ''): Generator<[path: string, value: PyValue], void, undefined> {
-  return walkFor(root, prefix, (value): value is PyValue => value !== undefined);
+export function walk(root: PyValue): IterableIterator<[path: string, value: PyValue]> {
+  return new Walk([['', root]], (value): value is PyValue => value !== undefined);
 }
 
 /** Of all paths of a list together. Those of a million tensors have a tenth of this. */
@@ -180,59 +180,102 @@ export class PathBudget {
  * The tensors of a graph in order, each with its path; one that stands in several places is listed at each. Throws
  * LIMIT_EXCEEDED where the paths would fill the memory.
  */
-export function walkTensors(root: PyValue, prefix = ''): Generator<[path: string, tensor: AnyTensor], void, undefined> {
-  return walkFor(root, prefix, isTensor, new PathBudget());
+export function walkTensors(root: PyValue): IterableIterator<[path: string, tensor: AnyTensor]> {
+  return walkTensorsOf([['', root]]);
 }
 
-function* walkFor<T extends PyValue>(
-  root: PyValue,
-  prefix: string,
-  wanted: (value: PyValue) => value is T,
-  budget?: PathBudget,
-): Generator<[path: string, value: T], void, undefined> {
-  const seen = new Set<object>();
-  const stack: Level[] = [];
-  const enter = (path: string, steps: Iterable<Step> | undefined): void => {
-    if (steps) stack.push({ path, steps: steps[Symbol.iterator](), isMap: steps instanceof Map });
-  };
+/** The same of several roots, each with what stands before its paths. */
+export function walkTensorsOf(
+  roots: Iterable<readonly [prefix: string, root: PyValue]>,
+): IterableIterator<[path: string, tensor: AnyTensor]> {
+  return new Walk(roots, isTensor, new PathBudget());
+}
+
+/**
+ * A walk through graphs. It is no generator: of a loop over this V8 makes no objects for the steps, and to a hundred thousand
+ * tensors those take longer than all else.
+ */
+class Walk<T extends PyValue> implements IterableIterator<[path: string, value: T]> {
+  readonly #wanted: (value: PyValue) => value is T;
+  readonly #budget: PathBudget | undefined;
+  readonly #seen = new Set<object>();
+  readonly #levels: Level[] = [];
+  #top: Level | undefined;
+  /** The value that was given last, where there may be something below it, and its path. */
+  #given: PyValue | undefined;
+  #givenPath = '';
+
+  constructor(
+    roots: Iterable<readonly [prefix: string, root: PyValue]>,
+    wanted: (value: PyValue) => value is T,
+    budget?: PathBudget,
+  ) {
+    this.#wanted = wanted;
+    this.#budget = budget;
+    this.#enter('', roots);
+  }
+
+  [Symbol.iterator](): this {
+    return this;
+  }
+
+  next(): IteratorResult<[path: string, value: T], undefined> {
+    if (this.#given !== undefined) this.#lookInto(this.#given, this.#givenPath);
+    this.#given = undefined;
+    for (let top = this.#top; top !== undefined; top = this.#top) {
+      // Two calls for one: V8 knows the iterators of Maps where there are no others.
+      const { done, value: step } = top.isMap ? top.steps.next() : top.steps.next();
+      if (done) {
+        this.#leave();
+        continue;
+      }
+      const value = step[1];
+      const path = joinPath(top.path, step[0], step[2]);
+      if (this.#wanted(value)) {
+        this.#budget?.spend(path);
+        if (!isBareTensor(value)) {
+          this.#given = value;
+          this.#givenPath = path;
+        }
+        return { done: false, value: [path, value] };
+      }
+      this.#lookInto(value, path);
+    }
+    return { done: true, value: undefined };
+  }
+
+  #enter(path: string, steps: Iterable<Step> | undefined): void {
+    if (!steps) return;
+    this.#top = { path, steps: steps[Symbol.iterator](), isMap: steps instanceof Map };
+    this.#levels.push(this.#top);
+  }
+
+  #leave(): void {
+    this.#levels.pop();
+    this.#top = this.#levels.at(-1);
+  }
 
   /** Goes on with what the value holds, unless it was met before. */
-  const visit = (value: PyValue, path: string): void => {
-    if (typeof value !== 'object' || value === null || isBareTensor(value) || seen.has(value)) return;
+  #lookInto(value: PyValue, path: string): void {
+    if (typeof value !== 'object' || value === null || isBareTensor(value) || this.#seen.has(value)) return;
     if (isTensor(value)) {
       const attributes = value.attributes;
-      if (value instanceof Tensor && value.grad) enter(path, [['grad', value.grad]]);
+      if (value instanceof Tensor && value.grad) this.#enter(path, [['grad', value.grad]]);
       if (attributes === undefined || attributes === null) return;
-      seen.add(value);
-      enter(joinPath(path, '__attrs__'), childrenOf(attributes));
-    } else if (value instanceof NdArray) enter(path, objectArraySteps(value));
+      this.#seen.add(value);
+      this.#enter(joinPath(path, '__attrs__'), childrenOf(attributes));
+    } else if (value instanceof NdArray) this.#enter(path, objectArraySteps(value));
     else {
       const steps = childrenOf(value);
       // A tuple of plain values is no container that could be reached again.
-      if (steps && !isPlainTuple(value)) seen.add(value);
-      enter(path, steps);
+      if (steps && !isPlainTuple(value)) this.#seen.add(value);
+      this.#enter(path, steps);
     }
-  };
-
-  if (wanted(root)) yield [prefix, root];
-  visit(root, prefix);
-  for (let top = stack.at(-1); top; top = stack.at(-1)) {
-    // Two calls for one: where all iterators are those of Maps, V8 makes no object for what they give.
-    const { done, value: step } = top.isMap ? top.steps.next() : top.steps.next();
-    if (done) {
-      stack.pop();
-      continue;
-    }
-    const [key, value] = step;
-    const path = joinPath(top.path, key, step[2]);
-    if (wanted(value)) {
-      budget?.spend(path);
-      // The entry of a Map is an array of its own at each step.
-      yield path === key && top.isMap ? (step as unknown as [string, T]) : [path, value];
-    }
-    visit(value, path);
   }
 }
+
+// What all iterators have, such as `map` and `filter` where the host has them.
+Object.setPrototypeOf(Walk.prototype, Object.getPrototypeOf(Object.getPrototypeOf(new Map().entries())));
 
 /** The value at `path` below `root`; undefined where there is none. Keys may hold dots: every way to read the path is tried. */
 export function valueAt(root: PyValue, path: string): PyValue | undefined {
