@@ -101,6 +101,11 @@ export class Checkpoint {
     };
   }
 
+  /** How many records `info` has, without listing them. @internal */
+  get recordCount(): number {
+    return this.#contents.recordCount ?? this.#contents.records.length;
+  }
+
   /**
    * The tensors in file order with their paths: `model.fc.weight`, `optimizer.state[0].exp_avg`. A tensor that stands in
    * several places is listed at each, a container only where it is met first.

@@ -75,7 +75,10 @@ async function printJson(inspection: Inspection, { out }: Run): Promise<void> {
   const { tensors, ...rest } = inspection;
   const head = jsonText(rest, 2);
   await out.text(`${head.slice(0, -2)},\n  "tensors": [`);
-  for (const [i, tensor] of tensors.entries()) await out.text(`${i ? ',' : ''}\n    ${jsonText(tensor)}`);
+  for (const [i, tensor] of tensors.entries()) {
+    const full = out.text(`${i ? ',' : ''}\n    ${jsonText(tensor)}`);
+    if (full) await full;
+  }
   await out.text(`${tensors.length ? '\n  ' : ''}]\n}\n`);
 }
 

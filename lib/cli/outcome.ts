@@ -62,7 +62,7 @@ export async function runCommand(options: CommonOptions, work: (run: Run) => Pro
         if (!isClosedPipe(error)) throw error;
       });
     },
-    printJson: (value) => out.line(jsonText(value, 2)),
+    printJson: async (value) => out.line(jsonText(value, 2)),
   };
   try {
     process.exitCode = await work(run);

@@ -20,15 +20,15 @@ export class Output {
     this.colours = wantsColours(stream);
   }
 
-  /** Adds lines; resolves when more may come. */
-  async line(text = ''): Promise<void> {
-    await this.text(`${text}\n`);
+  /** Adds a line, or lines; a promise where the reader must catch up before more may come. */
+  line(text = ''): Promise<void> | undefined {
+    return this.text(`${text}\n`);
   }
 
-  async text(text: string): Promise<void> {
+  text(text: string): Promise<void> | undefined {
     this.#pending.push(text);
     this.#characters += text.length;
-    if (this.#characters >= PIECE_CHARACTERS) await this.flush();
+    return this.#characters >= PIECE_CHARACTERS ? this.flush() : undefined;
   }
 
   async flush(): Promise<void> {

@@ -37,7 +37,10 @@ export async function printTable<Row>(
       lineOf(layout, ({ title }) => title),
     ),
   );
-  for (const row of rows) await out.line(lineOf(layout, (column) => column.text(row)));
+  for (const row of rows) {
+    const full = out.line(lineOf(layout, (column) => column.text(row)));
+    if (full) await full;
+  }
   const shown = new Set(layout.map(({ column }) => column));
   return all.map(({ column }) => column).flatMap((column) => (shown.has(column) ? [] : [column.title]));
 }

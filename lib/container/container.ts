@@ -76,6 +76,8 @@ export interface ContainerContents {
   /** First path component of the records of a zip. */
   readonly archiveName?: string | undefined;
   readonly records: readonly RecordInfo[];
+  /** How many `records` there are, where listing them takes long. */
+  readonly recordCount?: number;
   /** Legacy files carry the Python source of module classes; shown, never run. */
   readonly moduleSources?: readonly { className: string; file: string; source: string }[];
   /** Which PyTorch wrote it, as far as the records tell: '<=0.1', '1.4-1.5', '1.6-2.0', '2.1-2.6', '2.7+'. */

@@ -5,6 +5,8 @@
 import type { ZipDirectory } from '../binding';
 import { decimal } from '../pickle/decode';
 
+const SLASH = 0x2f;
+
 /** What `decimal` reads. */
 const DECIMAL = /^(?:0|[1-9]\d{0,8})$/;
 
@@ -23,6 +25,12 @@ export class RecordNames {
   /** The name of record `index`. */
   at(index: number): string {
     return this.#bytes.toString('utf8', this.#start(index), this.#ends[index]);
+  }
+
+  /** Whether the name of record `index` ends as those of folders do. */
+  isFolder(index: number): boolean {
+    const end = this.#ends[index] as number;
+    return end > this.#start(index) && this.#bytes[end - 1] === SLASH;
   }
 
   /** Whether the name of record `index` begins with `prefix`, in UTF-8. */

@@ -37,6 +37,7 @@ export function readTorchScript(archive: ZipArchive, context: ReadContext): Cont
     get records(): readonly RecordInfo[] {
       return archive.records;
     },
+    recordCount: archive.recordCount,
     readCode: () => readSources(archive),
   };
   if (archive.has('model.json')) return withRoots(shared, readModelJson(archive, context), []);

@@ -137,15 +137,20 @@ export class ZipArchive {
     return this.#records;
   }
 
+  get recordCount(): number {
+    let folders = 0;
+    for (let i = 0; i < this.#names.length; i++) if (this.#names.isFolder(i)) folders++;
+    return this.#names.length - folders;
+  }
+
   #listRecords(): RecordInfo[] {
     const { byteOffset, byteLength, storedLength, crc32, method } = this.directory;
     const folder = this.archiveName === '' ? 0 : this.archiveName.length + 1;
     const records: RecordInfo[] = [];
     for (let i = 0; i < this.#names.length; i++) {
-      const name = this.#names.at(i);
-      if (name.endsWith('/')) continue;
+      if (this.#names.isFolder(i)) continue;
       records.push({
-        name: name.slice(folder),
+        name: this.#names.at(i).slice(folder),
         byteOffset: byteOffset[i] as number,
         byteLength: byteLength[i] as number,
         storedLength: storedLength[i] as number,

@@ -38,6 +38,7 @@ export function readZip(archive: ZipArchive, context: ReadContext, keyPrefix = '
     get records(): readonly RecordInfo[] {
       return archive.records;
     },
+    recordCount: archive.recordCount,
   };
 }
 

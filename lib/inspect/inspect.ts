@@ -92,8 +92,9 @@ const NOTABLE_WASTE_BYTES = 1 << 20;
 const NOTABLE_WASTE = 0.1;
 
 /**
- * Lists what a checkpoint holds, or a model in several files (by its folder or index), or .npz and .npy. Dangerous globals do not stop it: they stay inert, and `verdicts` and `warnings` name
- * them. Throws CheckpointError when the file cannot be read.
+ * Lists what a checkpoint holds, or a model in several files (by its folder or index), or .npz and .npy. Dangerous globals
+ * do not stop it: they stay inert, and `verdicts` and `warnings` name them. Throws CheckpointError when the file cannot be
+ * read.
  */
 export async function inspect(source: CheckpointSource, options: InspectOptions = {}): Promise<Inspection> {
   const { maxValues, ...reading } = options;
@@ -134,7 +135,7 @@ export function inspectCheckpoint(checkpoint: Checkpoint, maxValues = DEFAULT_MA
     byteOrder: info.byteOrder,
     ...(info.formatVersion === undefined ? {} : { formatVersion: info.formatVersion }),
     ...(info.pickleProtocol === undefined ? {} : { pickleProtocol: info.pickleProtocol }),
-    records: info.records.length,
+    records: checkpoint.recordCount,
     tensors,
     ...totals,
     dtypes,
@@ -158,26 +159,28 @@ function isFilledContainer(value: unknown): boolean {
 
 /** @internal */
 export function factsOf(path: string, tensor: AnyTensor, sharedWith: string | undefined): TensorFacts {
-  const values = stridedParts(tensor)[0] as Tensor;
   const isStrided = tensor instanceof Tensor;
   const isNested = tensor instanceof NestedTensor;
+  const values = isStrided ? tensor : (stridedParts(tensor)[0] as Tensor);
+  const { storage } = values;
   let bytes = isStrided ? tensor.nbytes : 0;
   if (!isStrided) for (const part of stridedParts(tensor)) bytes += part.nbytes;
-  return {
+  const facts: TensorFacts = {
     path,
     dtype: values.dtype.name,
     shape: isNested ? [tensor.length] : tensor.shape,
     stride: isStrided ? tensor.stride : [],
     storageOffset: isStrided ? tensor.storageOffset : 0,
     bytes,
-    location: values.storage.location,
+    location: storage.location,
     requiresGrad: tensor.requiresGrad,
     isParameter: tensor instanceof Parameter,
     layout: isNested ? 'nested' : tensor.layout.name,
-    storageKey: values.storage.key,
-    ...(sharedWith === undefined || sharedWith === path ? {} : { sharedWith }),
-    ...(tensor instanceof QuantizedTensor ? { qscheme: tensor.qscheme.name } : {}),
+    storageKey: storage.key,
   };
+  if (sharedWith !== undefined && sharedWith !== path) Object.assign(facts, { sharedWith });
+  if (tensor instanceof QuantizedTensor) Object.assign(facts, { qscheme: tensor.qscheme.name });
+  return facts;
 }
 
 function wasteWarnings({

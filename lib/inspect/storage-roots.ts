@@ -15,17 +15,16 @@ export interface RootPlace {
   readonly byteOffset: number;
 }
 
-/** Finds for a storage the largest one that it is a part of: itself in all but old files. */
-export function storageRoots(checkpoint: Checkpoint): (storage: Storage) => RootPlace {
-  const itself = (root: Storage): RootPlace => ({ root, byteOffset: 0 });
-  if (checkpoint.format !== 'legacy' && checkpoint.format !== 'tar') return itself;
+/** By storage the largest other one that it is a part of; empty for all but old files. */
+export function storageRoots(checkpoint: Checkpoint): ReadonlyMap<Storage, RootPlace> {
+  const roots = new Map<Storage, RootPlace>();
+  if (checkpoint.format !== 'legacy' && checkpoint.format !== 'tar') return roots;
   const placed: { storage: Storage; memory: unknown; start: number }[] = [];
   for (const storage of storagesOf(checkpoint)) {
     const place = placeOf(storage);
     if (place) placed.push({ storage, ...place });
   }
   placed.sort((a, b) => a.start - b.start || b.storage.nbytes - a.storage.nbytes);
-  const roots = new Map<Storage, RootPlace>();
   let top: (typeof placed)[number] | undefined;
   for (const next of placed) {
     const isPart =
@@ -36,7 +35,7 @@ export function storageRoots(checkpoint: Checkpoint): (storage: Storage) => Root
     if (isPart && top) roots.set(next.storage, { root: top.storage, byteOffset: next.start - top.start });
     else top = next;
   }
-  return (storage) => roots.get(storage) ?? itself(storage);
+  return roots;
 }
 
 function storagesOf(checkpoint: Checkpoint): Set<Storage> {

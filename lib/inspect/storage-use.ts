@@ -8,8 +8,9 @@
 import { NestedTensor } from '../tensor/nested';
 import { SparseTensor } from '../tensor/sparse';
 import type { Storage } from '../tensor/storage';
-import type { Tensor } from '../tensor/tensor';
+import { Tensor } from '../tensor/tensor';
 import type { AnyTensor } from '../walk';
+import type { RootPlace } from './storage-roots';
 
 interface Window {
   readonly start: number;
@@ -20,10 +21,13 @@ interface Window {
   readonly countsAsParameter: boolean;
 }
 
+/** What is known of one storage. The first tensor is nearly always the only one, and there may be a million storages. */
 interface Use {
-  /** Paths of the tensors on it, in file order. */
-  readonly paths: string[];
-  readonly windows: Window[];
+  path: string | undefined;
+  window: Window | undefined;
+  /** Paths and windows of all, the first included, in file order; only where there are several. */
+  paths: string[] | undefined;
+  windows: Window[] | undefined;
   isWhole: boolean;
 }
 
@@ -44,75 +48,88 @@ export function stridedParts(tensor: AnyTensor): readonly Tensor[] {
   return [values, ...Object.values(indices)];
 }
 
-function windowOf(tensor: Tensor, countsAsParameter: boolean): Window {
+/** `byteOffset`: where the tensor's storage begins in the one that it is counted in. */
+function windowOf(tensor: Tensor, countsAsParameter: boolean, byteOffset: number): Window {
   const { dtype, shape, stride, storageOffset } = tensor;
   let last = storageOffset;
   let elements = 1;
   for (let d = 0; d < shape.length; d++) {
     const size = shape[d] as number;
-    if (size === 0) return { start: 0, end: 0, elements: 0, bytes: 0, countsAsParameter };
+    if (size === 0) return { start: byteOffset, end: byteOffset, elements: 0, bytes: 0, countsAsParameter };
     last += (size - 1) * (stride[d] as number);
     // Expanded dimensions repeat the same elements.
     if (stride[d] !== 0) elements *= size;
   }
   const per = dtype.elementsPerByte;
-  const start = Math.floor(storageOffset / per) * dtype.itemsize;
-  const end = (Math.floor(last / per) + 1) * dtype.itemsize;
+  const start = byteOffset + Math.floor(storageOffset / per) * dtype.itemsize;
+  const end = byteOffset + (Math.floor(last / per) + 1) * dtype.itemsize;
   return { start, end, elements, bytes: Math.min(dtype.byteLength(elements), end - start), countsAsParameter };
 }
 
 export class StorageUse {
   readonly #uses = new Map<Storage, Use>();
-  readonly #rootOf: (storage: Storage) => { root: Storage; byteOffset: number };
+  readonly #roots: ReadonlyMap<Storage, RootPlace>;
 
-  /** `rootOf` finds the storage that another one is a part of, where a format has such parts. */
-  constructor(
-    rootOf: (storage: Storage) => { root: Storage; byteOffset: number } = (root) => ({ root, byteOffset: 0 }),
-  ) {
-    this.#rootOf = rootOf;
+  /** `roots`: the storages that others are parts of, where a format has such parts. */
+  constructor(roots: ReadonlyMap<Storage, RootPlace> = new Map()) {
+    this.#roots = roots;
   }
 
   /** Enters a tensor; returns the path of the first tensor over the same memory, undefined when this is the first. */
   add(path: string, tensor: AnyTensor): string | undefined {
-    let first: string | undefined;
-    for (const [i, part] of stridedParts(tensor).entries()) {
-      const { root, byteOffset } = this.#rootOf(part.storage);
-      const use = this.#use(root);
-      if (i === 0) {
-        first = use.paths[0];
-        use.paths.push(path);
-      }
-      const window = windowOf(part, i === 0);
-      use.windows.push(
-        byteOffset === 0 ? window : { ...window, start: window.start + byteOffset, end: window.end + byteOffset },
-      );
-    }
-    return first;
+    if (tensor instanceof Tensor) return this.#addValues(path, tensor);
+    const [values, ...indices] = stridedParts(tensor);
+    for (const part of indices) this.#addWindow(this.#use(part.storage), part, false);
+    return this.#addValues(path, values as Tensor);
   }
 
   /** Enters a storage that stands in the file by itself: all of it is reached. */
   addStorage(storage: Storage): void {
-    this.#use(this.#rootOf(storage).root).isWhole = true;
+    this.#use(storage).isWhole = true;
+  }
+
+  #addValues(path: string, values: Tensor): string | undefined {
+    const use = this.#use(values.storage);
+    const first = use.path;
+    if (first === undefined) use.path = path;
+    else {
+      use.paths ??= [first];
+      use.paths.push(path);
+    }
+    this.#addWindow(use, values, true);
+    return first;
+  }
+
+  #addWindow(use: Use, part: Tensor, countsAsParameter: boolean): void {
+    const window = windowOf(part, countsAsParameter, this.#roots.get(part.storage)?.byteOffset ?? 0);
+    if (use.window === undefined) use.window = window;
+    else {
+      use.windows ??= [use.window];
+      use.windows.push(window);
+    }
   }
 
   #use(storage: Storage): Use {
-    let use = this.#uses.get(storage);
-    if (!use) this.#uses.set(storage, (use = { paths: [], windows: [], isWhole: false }));
+    const root = this.#roots.get(storage)?.root ?? storage;
+    let use = this.#uses.get(root);
+    if (!use) {
+      use = { path: undefined, window: undefined, paths: undefined, windows: undefined, isWhole: false };
+      this.#uses.set(root, use);
+    }
     return use;
   }
 
   /** Paths over one storage, for every storage that has several; empty storages alias nothing. */
   get aliases(): string[][] {
     const groups: string[][] = [];
-    for (const [storage, { paths }] of this.#uses)
-      if (paths.length > 1 && storage.nbytes > 0) groups.push([...new Set(paths)]);
+    for (const [storage, { paths }] of this.#uses) if (paths && storage.nbytes > 0) groups.push([...new Set(paths)]);
     return groups.filter(({ length }) => length > 1);
   }
 
   get totals(): UseTotals {
     const totals = { parameters: 0, tensorBytes: 0, storageBytes: 0, unreachableBytes: 0 };
     for (const [storage, use] of this.#uses) {
-      const { elements, bytes, reached } = measure(use.windows);
+      const { elements, bytes, reached } = measure(use.windows ?? (use.window ? [use.window] : []));
       totals.parameters += elements;
       if (storage.isMeta) continue;
       totals.tensorBytes += bytes;
