@@ -143,18 +143,22 @@ function wideFields(extra: Buffer, ...fields: [number, number, number]): [number
   return fields;
 }
 
+/** A local header and its name, but for the longest names. */
+const LOCAL_READ_BYTES = LOCAL_BYTES + 226;
+
 function readLocal(source: ByteSource, headerOffset: number): { dataOffset: number; localName: string | undefined } {
   const missing = { dataOffset: -1, localName: undefined };
   if (headerOffset < 0 || headerOffset + LOCAL_BYTES > source.byteLength) return missing;
-  const header = asBuffer(source.read(headerOffset, LOCAL_BYTES));
+  const header = asBuffer(source.read(headerOffset, Math.min(LOCAL_READ_BYTES, source.byteLength - headerOffset)));
   if (header.toString('latin1', 0, 4) !== 'PK\x03\x04') return missing;
   const nameLength = header.readUInt16LE(26);
   const nameEnd = headerOffset + LOCAL_BYTES + nameLength;
   if (nameEnd > source.byteLength) return missing;
-  return {
-    dataOffset: nameEnd + header.readUInt16LE(28),
-    localName: asBuffer(source.read(headerOffset + LOCAL_BYTES, nameLength)).toString('utf8'),
-  };
+  const name =
+    LOCAL_BYTES + nameLength <= header.length
+      ? header.subarray(LOCAL_BYTES, LOCAL_BYTES + nameLength)
+      : asBuffer(source.read(headerOffset + LOCAL_BYTES, nameLength));
+  return { dataOffset: nameEnd + header.readUInt16LE(28), localName: name.toString('utf8') };
 }
 
 export interface LocalHeader {

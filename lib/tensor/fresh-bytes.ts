@@ -8,6 +8,9 @@ const LARGE_BYTES = 1 << 20;
 /** From here on results come from the system and go back to it, unless malloc is told to keep them for the next ones. */
 const REUSED_BYTES = 1 << 16;
 
+/** Shorter than this, memory is cut from a piece that Node.js keeps for many. */
+const SMALL_BYTES = 2048;
+
 let blocksKept = false;
 
 function keepFreedBlocks(): void {
@@ -36,6 +39,10 @@ export function freshBytes(byteLength: number): Uint8Array<ArrayBuffer> {
  * ARRAY_TOO_LARGE as `freshBytes`.
  */
 export function workingBytes(byteLength: number): Uint8Array<ArrayBuffer> {
+  if (byteLength < SMALL_BYTES) {
+    const { buffer, byteOffset } = Buffer.allocUnsafe(byteLength);
+    return new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength);
+  }
   try {
     return addon().workingBytes(byteLength);
   } catch {
