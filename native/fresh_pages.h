@@ -1,5 +1,6 @@
 /*
- * fresh_pages.h - have the kernel put memory under a large output before it is written
+ * fresh_pages.h - memory that the kernel must bring in: how large outputs and our own work get theirs, and how freed blocks
+ * are used again
  *
  * A fresh output of gigabytes costs more in page faults than in arithmetic.  Two things help: asking for the pages of a
  * piece in one call, and huge pages.  Huge pages are three times faster where the machine has them at hand and up to six
