@@ -247,6 +247,13 @@ describe('zip', () => {
       'UNSUPPORTED',
       'Attempted to read a PyTorch file with version 0, but the minimum supported version for reading is 1.',
     ],
+    // Regression: stoull takes a sign, and the text was said to be no number.
+    [
+      'version -1',
+      zipCheckpoint({ version: '-1\n' }),
+      'UNSUPPORTED',
+      'Attempted to read a PyTorch file with version -1',
+    ],
     ['version abc', zipCheckpoint({ version: 'abc\n' }), 'ZIP_CORRUPT', "Couldn't parse the version abc as Long Long."],
     ['an odd byte order', zipCheckpoint({ byteorder: 'mid' }), 'ZIP_CORRUPT', 'Unknown endianness type: mid'],
     ['no folder', zipCheckpoint({}, ''), 'ZIP_CORRUPT', 'file in archive is not in a subdirectory: data.pkl'],

@@ -63,7 +63,7 @@ function readVersion(archive: ZipArchive): string | undefined {
   if (record === undefined) return undefined;
   const text = archive.text(record) as string;
   // As stoull does: leading space and sign are taken, what follows the digits is not looked at.
-  const digits = /^\s*\+?(\d+)/.exec(text)?.[1];
+  const digits = /^\s*([+-]?\d+)/.exec(text)?.[1]?.replace('+', '');
   const at = { path: archive.source.name, record };
   if (digits === undefined)
     throw new CheckpointError(
