@@ -111,7 +111,8 @@ function size(args: Tuple): Size {
 /** `copyreg._reconstructor(cls, base, baseState)`: how protocols 0 and 1 make objects. */
 function reconstruct(args: Tuple, classes: ClassLookup): PyValue {
   const [callable, base, baseState] = args;
-  if (args.length !== 3 || !(callable instanceof PyGlobal))
+  // A class inside a class is the result of `getattr`.
+  if (args.length !== 3 || !(callable instanceof PyGlobal || callable instanceof PyObject))
     return fail('copyreg._reconstructor needs a class, its base and a state');
   const object = new PyObject(
     callable,
@@ -119,7 +120,7 @@ function reconstruct(args: Tuple, classes: ClassLookup): PyValue {
     'reconstructor',
   );
   object.base = base as PyValue;
-  const Class = classes.get(callable.global);
+  const Class = callable instanceof PyGlobal ? classes.get(callable.global) : undefined;
   return Class ? instantiate(Class, object) : object;
 }
 

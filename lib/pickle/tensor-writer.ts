@@ -85,10 +85,10 @@ export function makeTensorWriter(pickler: PickleWriter): TensorWriter {
   /** True when the dtype has no typed storage class and goes through `_rebuild_tensor_v3`. */
   const isV3 = (dtype: DType): boolean => dtype.storageClass === undefined;
 
-  function demandSavable(dtype: DType): void {
+  function demandSavable({ dtype, isMeta }: Tensor): void {
     if (!isV3(dtype)) return;
     if (limited) throw refuse(`a tensor of ${dtype} cannot be written in the layout of PyTorch 1.13`);
-    if (dtype.array === undefined) throw refuse(`a tensor of ${dtype} cannot be saved by PyTorch`);
+    if (dtype.array === undefined && !isMeta) throw refuse(`a tensor of ${dtype} cannot be saved by PyTorch`);
   }
 
   /** The function of a plain tensor's reduction. */
@@ -107,7 +107,7 @@ export function makeTensorWriter(pickler: PickleWriter): TensorWriter {
     if (tensor instanceof SparseTensor) return yield* sparseArgs(tensor);
     if (tensor instanceof NestedTensor) return yield* nestedArgs(tensor);
     const { dtype } = tensor;
-    demandSavable(dtype);
+    demandSavable(tensor);
     pickler.mark();
     if (tensor.isMeta) {
       pickler.global('torch', dtype.name);

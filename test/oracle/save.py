@@ -631,6 +631,8 @@ def subclasses():
 def special_tensors():
     made = [torch.view_as_real(torch.tensor([1 + 2j])).clone(), torch.tensor([1 + 2j]).conj(), torch.tensor([1 + 2j, 3j]).conj().imag, torch.tensor([1 + 2j]).conj()[0]]
     made += [torch.empty(2, 3, device='meta'), nn.Parameter(torch.empty(2, device='meta')), torch.empty(3, device='meta', dtype=torch.int8)]
+    if hasattr(torch, 'int4'):
+        made += [torch.empty(2, device='meta', dtype=torch.int4), torch.empty(2, device='meta', dtype=torch.uint1)]
     return made
 
 
@@ -736,6 +738,8 @@ def numpy_arrays():
     made = [np.arange(6, dtype=d).reshape(2, 3) for d in ('f8', 'f4', 'f2', 'i8', 'i4', 'i2', 'i1', 'u8', 'u4', 'u2', 'u1', '>f4', '>i8', '>u2', '<c8', 'c16', '>c16')]
     made += [np.array([True, False]), np.array(['ab', 'c']), np.array([b'ab', b'c']), np.array('2024-01-01', dtype='M8[D]'), np.array([1, 2], dtype='m8[s]'), np.array([], dtype='f4'), np.array(3.0), np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.arange(10)[::2], np.arange(6.0).reshape(2, 3).T]
     made += [np.array([1, 'x', None, [2]], dtype=object), np.array([(1, 2.0)], dtype=[('a', 'i4'), ('b', 'f8')]), np.array([(1, (2.0, 3))], dtype=[('a', 'i4'), ('b', [('c', 'f8'), ('d', 'i2')])]), np.zeros(3, dtype='V5'), np.array([(1, [2, 3])], dtype=[('a', 'i4'), ('b', 'i2', (2,))])]
+    if hasattr(getattr(np, 'dtypes', None), 'StringDType'):
+        made += [np.array(['a', 'bcd'], dtype=np.dtypes.StringDType()), np.dtypes.StringDType(na_object=None)]
     a = np.arange(3.0)
     return made + [a, a, np.ma.masked_array([1, 2], mask=[True, False]), np.matrix([[1, 2]])]
 
