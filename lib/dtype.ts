@@ -50,6 +50,12 @@ const half = (globalThis as { Float16Array?: TypedArrayConstructor }).Float16Arr
 const byName = new Map<string, DType>();
 const byStorageClass = new Map<string, DType>();
 
+/** What TorchScript calls the storage of a dtype that has no such class in Python: its pickler names one for each. */
+function scriptStorageClass(name: string): string {
+  const scalar = name === 'complex32' ? 'complexHalf' : name.replace('uint', 'UInt');
+  return `${scalar.charAt(0).toUpperCase()}${scalar.slice(1)}Storage`;
+}
+
 /** An element type. Every instance is one of the constants; compare with `===`. */
 export class DType {
   static readonly float64 = DType.#row('float64', 8, 'float', {
@@ -166,7 +172,7 @@ export class DType {
   static readonly bits1x8 = DType.#row('bits1x8', 1, 'bits', { array: Uint8Array });
   static readonly bits2x4 = DType.#row('bits2x4', 1, 'bits', { array: Uint8Array });
   static readonly bits4x2 = DType.#row('bits4x2', 1, 'bits', { array: Uint8Array });
-  // Named by PyTorch 2.13 and allowed in pickles, but no tensor of them can be saved.
+  // Named by PyTorch 2.13 and allowed in pickles, but no tensor of them can be saved, unless it is on the meta device.
   static readonly uint1 = DType.#row('uint1', 1, 'bits');
   static readonly uint2 = DType.#row('uint2', 1, 'bits');
   static readonly uint3 = DType.#row('uint3', 1, 'bits');
@@ -185,7 +191,7 @@ export class DType {
   static #row(name: string, itemsize: number, kind: DTypeKind, traits: DTypeTraits = {}): DType {
     const dtype = new DType(name, itemsize, kind, traits);
     byName.set(name, dtype);
-    if (traits.storageClass) byStorageClass.set(traits.storageClass, dtype);
+    byStorageClass.set(traits.storageClass ?? scriptStorageClass(name), dtype);
     return dtype;
   }
 
@@ -219,7 +225,7 @@ export class DType {
     return byName.get(name.startsWith('torch.') ? name.slice(6) : name);
   }
 
-  /** The dtype of a typed storage class: `FloatStorage` gives float32. */
+  /** The dtype of a typed storage class: `FloatStorage` gives float32; so does one that only TorchScript names. */
   static ofStorageClass(name: string): DType | undefined {
     return byStorageClass.get(name);
   }

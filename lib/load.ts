@@ -226,7 +226,7 @@ class Reader implements ReadContext, Host {
         host: this,
         resolver: this.#resolver,
         encoding,
-        weightsOnly: this.weightsOnly && !plain,
+        weightsOnly: this.weightsOnly,
         byteOffset,
         baseOffset,
         record,

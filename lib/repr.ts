@@ -306,7 +306,8 @@ function* objectArrayParts(array: NdArray): Parts {
   const objects = array.objects ?? [];
   yield 'array([';
   yield* itemsParts(objects, objects);
-  yield array.shape.length === 1 ? '], dtype=object)' : `], shape=(${array.shape.join(', ')}), dtype=object)`;
+  const dtype = array.dtype.startsWith('StringDType') ? array.dtype : 'object';
+  yield array.shape.length === 1 ? `], dtype=${dtype})` : `], shape=(${array.shape.join(', ')}), dtype=${dtype})`;
 }
 
 /** `state` has attributes by name: the parts of a dict, or of a pair of dict and slots. */

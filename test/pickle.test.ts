@@ -4,7 +4,7 @@ import type { CheckpointError } from '../lib/errors';
 import type { Limits } from '../lib/limits';
 import { type LoadOptions, loadSync } from '../lib/load';
 import { Op } from '../lib/pickle/opcodes';
-import { ByteArray, FrozenSet, PyGlobal, PyObject, type PyValue, Tuple } from '../lib/pickle/values';
+import { ByteArray, FrozenSet, type NdArray, PyGlobal, PyObject, type PyValue, Tuple } from '../lib/pickle/values';
 import { repr } from '../lib/repr';
 import { toBytes } from '../lib/save';
 import { valueAt, walk } from '../lib/walk';
@@ -180,6 +180,41 @@ describe('opcodes', () => {
       if (!known.has(code))
         expect(failure(bytesOf('N', [code])).message).toContain(`unknown opcode 0x${code.toString(16)}`);
     }
+  });
+});
+
+// Regression: a class inside a class is fetched with getattr, and at protocols 0 and 1 was refused as no class.
+test('an object of a nested class, as protocol 1 makes it', () => {
+  const object = run(
+    'ccopy_reg\n_reconstructor\n(c__builtin__\ngetattr\n(cm\nOuter\nX\x05\x00\x00\x00InnertRc__builtin__\nobject\nNtR}X\x01\x00\x00\x00aK\x01sb',
+  ) as PyObject;
+  expect([object.construction, object.get('a')]).toEqual(['reconstructor', 1]);
+  expect((object.callable as PyObject).args.map(String)).toEqual(["<class 'm.Outer'>", 'Inner']);
+});
+
+describe('dtypes of NumPy that are no type codes', () => {
+  const array = (dtype: string, items: string, count: number): NdArray =>
+    run(
+      `cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85C\x01btR(K\x01K${String.fromCharCode(count)}\x85${dtype}\x89${items}tb`,
+    ) as NdArray;
+
+  // Regression: they were unknown, which ended the load.
+  test('a type of another package is bytes of the size that it states', () => {
+    const found = array(
+      'cnumpy\ndtype\n(cml_dtypes\nbfloat16\n\x89\x88tR(K\x03U\x01<NNNK\x02K\x02K\x40tb',
+      'C\x04\x80\x3f\x00\x40',
+      2,
+    );
+    expect([found.dtype, found.itemsize, found.shape]).toEqual(['<V2', 2, [2]]);
+    expect(found.toBytes()).toEqual(bytes(0x80, 0x3f, 0, 0x40));
+  });
+  test('strings of any length', () => {
+    const found = array('cnumpy._core._internal\n_convert_to_stringdtype_kwargs\nK\x01\x85R', '](U\x01aU\x02bce', 2);
+    expect([found.dtype, found.objects, repr(found)]).toEqual([
+      'StringDType()',
+      ['a', 'bc'],
+      "array(['a', 'bc'], dtype=StringDType())",
+    ]);
   });
 });
 

@@ -38,6 +38,16 @@ describe("PyTorch's messages", () => {
       py.pickle(call('exceptions', 'ValueError')),
       'GLOBAL exceptions.ValueError was not an allowed global by default. Please use `torch.serialization.add_safe_globals([exceptions.ValueError])`',
     ],
+    // Regression: so of other modules, which ours named as Python 3 does.
+    'a module of Python 2': [
+      py.pickle(call('ConfigParser', 'ConfigParser')),
+      'GLOBAL ConfigParser.ConfigParser was not an allowed global by default.',
+    ],
+    // Regression: no class of Python has this name, only TorchScript writes it.
+    'a storage of TorchScript': [
+      py.pickle(call('torch', 'UInt16Storage')),
+      'GLOBAL torch.UInt16Storage was not an allowed global by default.',
+    ],
     'a blocked module': [
       py.pickle(call('os', 'system')),
       'Trying to load unsupported GLOBAL os.system whose module os is blocked.',
@@ -105,6 +115,13 @@ test('a state dict passes, with bytes, sets and the rest of the list', () => {
   expect([String(root.get('device')), String(root.get('dtype'))]).toEqual(['cuda:1', 'torch.bfloat16']);
 });
 
+// Regression: the pickles around the object were read under no rules, and PyTorch refuses this file at its magic number.
+test('protocol 1 is refused at the magic number of a legacy stream', () => {
+  expect(() => openSync(fixturePath('legacy-float32-protocol1.pt'), { weightsOnly: true })).toThrow(
+    'Unsupported operand 76',
+  );
+});
+
 test('TorchScript and tar are refused as a whole', () => {
   const open = (file: string) => () => openSync(fixturePath(file), { weightsOnly: true });
   expect(open('torchscript-float32-mlp.pt')).toThrow(
@@ -130,6 +147,7 @@ test('fixtures: tensors, parameters and plain data pass, objects do not', () => 
   expect(refused).toMatchInlineSnapshot(`
     [
       "legacy-float32-module-custom.pt",
+      "legacy-float32-protocol1.pt",
       "legacy-float32-protocol4.pt",
       "pickle-float32-tensors.pkl",
       "pickle-python-protocol0.pkl",
@@ -137,12 +155,14 @@ test('fixtures: tensors, parameters and plain data pass, objects do not', () => 
       "pickle-python-protocol5.pkl",
       "tar-mixed-views.pt",
       "torchscript-float32-mlp.pt",
+      "torchscript-mixed-dtypes.pt",
       "zip-float32-module-custom.pt",
       "zip-float32-module-sequential.pt",
       "zip-float32-protocol3.pt",
       "zip-float32-protocol4.pt",
       "zip-float32-protocol5.pt",
       "zip-float32-subclass.pt",
+      "zip-numpy-strings.pt",
       "zip-numpy-values.pt",
       "zip-python-kitchen-sink.pt",
     ]

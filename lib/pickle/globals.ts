@@ -5,7 +5,7 @@
 import { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 import type { ClassLookup } from './classes';
-import { python3Name, python3Parts } from './names';
+import { NOT_RENAMED_BY_PYTORCH, python3Name, python3Parts } from './names';
 import { numpyRules } from './numpy';
 import { pythonRules } from './python';
 import { torchRules } from './rebuild';
@@ -80,9 +80,8 @@ export class GlobalResolver {
     this.named.push({ spelled: `${module}.${name}`, global });
     const { weightsOnly, safeGlobals, unsafeGlobals } = this.#options;
     const constant = constantOf(module, name);
-    if (weightsOnly && !(constant instanceof StorageClass)) {
-      // PyTorch's own table of Python 2 names leaves the exceptions out.
-      if (module !== 'exceptions') checkAllowed(global, python3Parts(module, name)[0], safeGlobals);
+    if (weightsOnly && !(constant instanceof StorageClass && constant.isOfPython)) {
+      if (!NOT_RENAMED_BY_PYTORCH.has(module)) checkAllowed(global, python3Parts(module, name)[0], safeGlobals);
       else if (!safeGlobals.has(global)) checkAllowed(`${module}.${name}`, module, safeGlobals);
     } else if (unsafeGlobals === 'reject' && verdictOf(global) === 'dangerous' && !safeGlobals.has(global)) {
       throw new CheckpointError(

@@ -43,6 +43,13 @@ const MODULES: Readonly<Record<string, string>> = {
   _multiprocessing: 'multiprocessing.context',
 };
 
+/** Of these, what PyTorch's own table for `weights_only` leaves out: there they keep their Python 2 names. */
+export const NOT_RENAMED_BY_PYTORCH: ReadonlySet<string> = new Set([
+  ...['anydbm', 'BaseHTTPServer', 'commands', 'ConfigParser', 'Cookie', 'cookielib', 'cPickle', 'dummy_thread'],
+  ...['exceptions', 'htmlentitydefs', 'HTMLParser', 'httplib', 'markupbase', 'robotparser', 'SocketServer', 'thread'],
+  ...['tkFileDialog', 'Tkinter', 'urllib2', 'urlparse', 'xmlrpclib'],
+]);
+
 const NAMES: Readonly<Record<string, string>> = {
   '__builtin__.xrange': 'builtins.range',
   '__builtin__.reduce': 'functools.reduce',

@@ -38,6 +38,9 @@ const DTYPE_CLASSES: Readonly<Record<string, string>> = {
 /** What a pickled `numpy.dtype` says: its type string, such as `<f4`, and the bytes of one element. */
 export function dtypeFacts(dtype: PyValue | undefined): DTypeFacts {
   if (!(dtype instanceof PyObject)) return fail(`a numpy dtype is a ${typeName(dtype)}`);
+  // Strings of any length, which come as Python's own; NumPy has no type code for them.
+  if (dtype.global === 'numpy._core._internal._convert_to_stringdtype_kwargs')
+    return { text: 'StringDType()', itemsize: 16, isObject: true };
   const className = /^numpy\.dtypes\.(\w+)$/.exec(dtype.global)?.[1];
   const code =
     className === undefined
@@ -49,9 +52,10 @@ export function dtypeFacts(dtype: PyValue | undefined): DTypeFacts {
   // state: version, byte order, subarray, names, fields, itemsize, alignment, flags
   const fields = state[3] instanceof Tuple;
   const declared = typeof state[5] === 'number' && state[5] >= 0 ? state[5] : undefined;
-  // `numpy.record`, the class of record arrays, stands where a type code does: its items are structures.
+  // A class stands where a type code does: `numpy.record`, whose items are structures, or a type of another package, such
+  // as `ml_dtypes.bfloat16`, that NumPy itself knows only the size of.
   if (code instanceof PyGlobal && declared !== undefined)
-    return { text: `|V${declared} (structured)`, itemsize: declared, isObject: false };
+    return { text: fields ? `|V${declared} (structured)` : `<V${declared}`, itemsize: declared, isObject: false };
   const match = typeof code === 'string' ? /^([<>|=])?([a-zA-Z])(\d*)$/.exec(code) : null;
   if (!match) return fail(`the numpy dtype ${String(code)} is not known`);
   const letter = match[2] as string;

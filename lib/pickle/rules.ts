@@ -62,4 +62,9 @@ export class StorageClass extends PyGlobal {
     this.dtype = dtype;
     this.untyped = untyped;
   }
+
+  /** False of a class that only TorchScript names: `torch.UInt16Storage`. */
+  get isOfPython(): boolean {
+    return this.untyped || this.dtype.storageClass !== undefined;
+  }
 }
