@@ -232,6 +232,32 @@ describe('scan', () => {
     expect(await scan(bytes, { allow: ['mine.*'] })).toMatchObject({ verdict: 'safe' });
   });
 
+  // Regression: a whole model with a logger in it did not load, nor one whose class stands in somebody's test.py.
+  test('what only keeps data is loaded, though it stands in a module of which most is dangerous', async () => {
+    for (const [module, name, verdict] of [
+      ['logging', 'getLogger', 'safe'],
+      ['inspect', 'Signature', 'safe'],
+      ['signal', 'Signals', 'safe'],
+      ['urlparse', 'ParseResult', 'safe'],
+      ['test', 'Net', 'unknown'],
+    ] as const) {
+      const pickle = py.pickle(py.global(module, name), ')R');
+      expect(await scan(pickle), name).toMatchObject({ verdict });
+      expect((loadSync(pickle) as PyObject).global.endsWith(name)).toBe(true);
+    }
+    for (const [module, name] of [
+      ['logging', 'FileHandler'],
+      ['logging', 'getLogger.__globals__'],
+      ['logging.config', 'listen'],
+      ['inspect', 'getsource'],
+      ['signal', 'signal'],
+      ['types', 'CodeType'],
+      ['types.CodeType', 'x'],
+      ['test.support', 'os'],
+    ] as const)
+      expect(await scan(py.pickle(py.global(module, name))), name).toMatchObject({ verdict: 'dangerous' });
+  });
+
   test('a union of types, which is a reduction of harmless names, is loaded and not called an attack', async () => {
     // int | None, as Python pickles it; what else is reduced with must be named, and counts by its own name.
     const reduce = (what: string): Buffer =>

@@ -73,6 +73,8 @@ const DANGEROUS_MODULES: ReadonlySet<string> = new Set([
   'idlelib',
   'lib2to3',
   'test',
+  'test.support',
+  'test.libregrtest',
   'distutils',
   'setuptools',
   'tempfile',
@@ -80,10 +82,13 @@ const DANGEROUS_MODULES: ReadonlySet<string> = new Set([
   'ensurepip',
   'sqlite3',
   'logging',
+  'logging.config',
+  'logging.handlers',
   'io',
   '_io',
   'gc',
   'inspect',
+  'types',
   'site',
   'tkinter',
   'turtle',
@@ -180,17 +185,21 @@ const HOMONYMS: ReadonlySet<string> = new Set([
   'logging',
 ]);
 
-const HARMLESS_TYPES: ReadonlySet<string> = new Set([
-  'SimpleNamespace',
-  'MappingProxyType',
-  'GenericAlias',
-  'UnionType',
-  'NoneType',
-  'EllipsisType',
+/** What is data in dangerous modules, or only names or keeps it: a model holds its logger, an image the bytes it was made of. */
+const HARMLESS_MEMBERS: ReadonlySet<string> = new Set([
+  ...['SimpleNamespace', 'MappingProxyType', 'GenericAlias', 'UnionType', 'NoneType', 'EllipsisType'].map(
+    (name) => `types.${name}`,
+  ),
+  ...['io', '_io'].flatMap((module) => [`${module}.BytesIO`, `${module}.StringIO`]),
+  ...['Signature', 'Parameter', '_ParameterKind', '_empty'].map((name) => `inspect.${name}`),
+  'logging.getLogger',
+  'signal.Signals',
+  'http.HTTPStatus',
+  'urllib.parse.ParseResult',
+  'urllib.parse.SplitResult',
+  'distutils.version.LooseVersion',
+  'distutils.version.StrictVersion',
 ]);
-
-/** Of `io`, what opens nothing: an image kept as bytes in a checkpoint is one. */
-const MEMORY_FILES: ReadonlySet<string> = new Set(['BytesIO', 'StringIO']);
 
 /** A dotted name can climb out of a harmless module: `torch.serialization.os.system`. */
 const DANGEROUS_PARTS: ReadonlySet<string> = new Set([
@@ -280,10 +289,13 @@ const SAFE_BUILTINS: ReadonlySet<string> = new Set([
 
 function inDangerousModule(parts: readonly string[]): boolean {
   for (let length = 1; length < parts.length; length++) {
-    if (!DANGEROUS_MODULES.has(parts.slice(0, length).join('.'))) continue;
+    const module = parts.slice(0, length).join('.');
+    if (!DANGEROUS_MODULES.has(module)) continue;
     const next = parts[length] as string;
-    const ownPackage = HOMONYMS.has(parts[0] as string) && parts.length > 2 && next === next.toLowerCase();
-    if (!ownPackage) return true;
+    const ownPackage = HOMONYMS.has(module) && parts.length > 2 && next === next.toLowerCase();
+    // Python's own `test` has modules only: `test.Net` is of somebody's test.py.
+    const ownModule = module === 'test' && parts.length === 2;
+    if (!ownPackage && !ownModule) return true;
   }
   return false;
 }
@@ -297,8 +309,7 @@ export function verdictOf(global: string): Verdict {
     return 'dangerous';
   if (module === 'builtins')
     return DANGEROUS_BUILTINS.has(name) ? 'dangerous' : SAFE_BUILTINS.has(name) ? 'safe' : 'unknown';
-  if (module === 'types') return HARMLESS_TYPES.has(name) ? 'safe' : 'dangerous';
-  if ((module === 'io' || module === '_io') && MEMORY_FILES.has(name)) return 'safe';
+  if (HARMLESS_MEMBERS.has(global)) return 'safe';
   if (inDangerousModule(parts)) return 'dangerous';
   if (SAFE_MODULES.has(module) || SAFE_PREFIXES.some((prefix) => global.startsWith(prefix))) return 'safe';
   return 'unknown';
