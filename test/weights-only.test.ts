@@ -53,12 +53,17 @@ describe("PyTorch's messages", () => {
       'Trying to load unsupported GLOBAL os.system whose module os is blocked.',
     ],
     'nested jagged tensors': [
-      py.pickle(call('torch.nested._internal.nested_tensor', 'x')),
+      py.pickle(call('torch.nested._internal.nested_tensor', '_rebuild_njt')),
       '``torch.nested`` and ``torch._dynamo`` must be imported to load nested jagged tensors (NJTs)',
     ],
     DTensor: [
-      py.pickle(call('torch.distributed.tensor._api', 'DTensor')),
+      py.pickle(call('torch.distributed.tensor', 'DTensor')),
       '``torch.distributed.tensor`` must be imported to load DTensors',
+    ],
+    // Regression: it was taken for a part of a jagged tensor, as everything in torch._dynamo was.
+    'a compiled module': [
+      py.pickle(call('torch._dynamo.eval_frame', 'OptimizedModule')),
+      'GLOBAL torch._dynamo.eval_frame.OptimizedModule was not an allowed global by default.',
     ],
     'an opcode of protocol 4': [bytesOf('\x80\x04\x95', Buffer.alloc(8), 'N.'), 'Unsupported operand 149'],
     'a big integer': [bytesOf('\x80\x02\x8b', [1, 0, 0, 0, 5], '.'), 'Unsupported operand 139'],

@@ -54,6 +54,20 @@ const ALLOWED: ReadonlySet<string> = new Set([
   ...CUDA_STORAGES.map((name) => `torch.cuda.${name}Storage`),
 ]);
 
+/** What PyTorch allows once the modules of it are imported, and says so. */
+const JAGGED: ReadonlySet<string> = new Set([
+  'torch.nested._internal.nested_tensor.NestedTensor',
+  'torch.nested._internal.nested_tensor._rebuild_njt',
+  'torch._dynamo.decorators._DimRange',
+]);
+const DISTRIBUTED: ReadonlySet<string> = new Set([
+  'torch.distributed.device_mesh.DeviceMesh',
+  ...['DTensor', '_dtensor_spec.DTensorSpec', '_dtensor_spec.TensorMeta'].map(
+    (name) => `torch.distributed.tensor.${name}`,
+  ),
+  ...['Partial', 'Replicate', 'Shard'].map((name) => `torch.distributed.tensor.placement_types.${name}`),
+]);
+
 const BLOCKED_MODULES: ReadonlySet<string> = new Set(['sys', 'os', 'posix', 'nt']);
 
 const UNSAFE =
@@ -98,13 +112,12 @@ export function checkAllowed(global: string, module: string, safeGlobals: Readon
     throw weightsOnlyError(`Trying to load unsupported GLOBAL ${global} whose module ${module} is blocked.`);
   }
   if (ALLOWED.has(global) || safeGlobals.has(global)) return;
-  if (global.startsWith('torch.nested._internal') || global.startsWith('torch._dynamo')) {
+  if (JAGGED.has(global)) {
     throw weightsOnlyError(
       '``torch.nested`` and ``torch._dynamo`` must be imported to load nested jagged tensors (NJTs)',
     );
   }
-  if (global.startsWith('torch.distributed.tensor.'))
-    throw weightsOnlyError('``torch.distributed.tensor`` must be imported to load DTensors');
+  if (DISTRIBUTED.has(global)) throw weightsOnlyError('``torch.distributed.tensor`` must be imported to load DTensors');
   const shown = global.replace(/^builtins\./, '');
   throw weightsOnlyError(
     `Unsupported global: GLOBAL ${shown} was not an allowed global by default. Please use \`torch.serialization.add_safe_globals([${shown}])\` ` +
