@@ -21,6 +21,7 @@ export type Format = ('zip' | 'legacy' | 'tar' | 'torchscript' | 'safetensors' |
 export interface RecordInfo {
   /** Without the archive name: `data/7`. */
   readonly name: string;
+  /** Where its bytes start in the file; -1 where a server has not been asked yet. */
   readonly byteOffset: number;
   /** Bytes as read, and as stored in the file where that differs (deflated records). */
   readonly byteLength: number;

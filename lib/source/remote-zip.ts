@@ -22,7 +22,7 @@ const MAX_PREFETCHED_RECORDS = 100_000;
 
 /** What containers read while opening: pickles, single-line records, and the sources of TorchScript. */
 const PREFETCHED =
-  /(?:^|\/)(?:[^/]+\.pkl|model\.json|\.?(?:data\/)?version|byteorder|\.format_version|\.storage_alignment|code\/.*\.py)$/;
+  /(?:^|\/)(?:[^/]+\.pkl|model\.json|(?:\.data\/)?version|byteorder|\.storage_alignment|\.data\/serialization_id|code\/.*\.py)$/;
 
 export async function openRemoteZip(
   http: HttpFile,
