@@ -5,7 +5,7 @@ import { Checkpoint } from './checkpoint';
 import type { ContainerContents, Format, PickleOptions, ReadContext } from './container/container';
 import { detect } from './container/detect';
 import { readNested } from './container/nested';
-import { CheckpointError } from './errors';
+import { CheckpointError, type ErrorCode } from './errors';
 import { DEFAULT_LIMITS, type Limits, limitsOf } from './limits';
 import { devicePlacement, type MapLocation, placement, plainPlacement } from './location';
 import type { ClassLookup, ClassRegistry } from './pickle/classes';
@@ -119,6 +119,17 @@ function sourceOptions(options: LoadOptions, remote: 'whole' | 'ranges') {
   } as const;
 }
 
+/** What to do about damage, where the stage that met it has no better advice. */
+export const DAMAGE_HINT = 'download or copy it again; "torch-checkpoint diagnose" tells more';
+const DAMAGE: ReadonlySet<ErrorCode> = new Set([
+  'TRUNCATED',
+  'ZIP_CORRUPT',
+  'LEGACY_CORRUPT',
+  'SAFETENSORS_CORRUPT',
+  'PICKLE_CORRUPT',
+  'TENSOR_CORRUPT',
+]);
+
 /** Everything after the bytes are at hand. The source is closed again when reading fails. */
 function read(source: ByteSource, options: LoadOptions, loading: boolean): Checkpoint {
   try {
@@ -126,7 +137,8 @@ function read(source: ByteSource, options: LoadOptions, loading: boolean): Check
     return new Reader(source, options, loading).read();
   } catch (error) {
     source.close();
-    throw error instanceof CheckpointError ? error.located({ path: source.name }) : error;
+    if (!(error instanceof CheckpointError)) throw error;
+    throw error.located({ path: source.name, hint: DAMAGE.has(error.code) ? DAMAGE_HINT : undefined });
   }
 }
 

@@ -168,7 +168,7 @@ class LegacyStorages {
     throw new CheckpointError(
       'TRUNCATED',
       `unexpected EOF, expected ${expected - byteLength} more bytes. The file might be corrupted. It has ${byteLength} bytes of ${expected}`,
-      { path: name, hint: 'download or copy it again' },
+      { path: name },
     );
   }
 

@@ -52,10 +52,7 @@ function checkLength(source: ByteSource, needed: number, what: string): void {
   if (source.byteLength >= needed) return;
   throw new CheckpointError(
     'TRUNCATED',
-    `the safetensors file has ${source.byteLength} bytes, ${what} end at ${needed}`,
-    {
-      path: source.name,
-      hint: 'download or copy it again',
-    },
+    `the safetensors file has ${source.byteLength} bytes, ${needed} are needed for ${what}`,
+    { path: source.name },
   );
 }

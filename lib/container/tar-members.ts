@@ -61,7 +61,7 @@ function* tarMembers(source: ByteSource, isCut: boolean): Generator<TarMember, v
       throw new CheckpointError(
         'TRUNCATED',
         `tar member "${name}" ends at byte ${byteOffset + byteLength}, the file has ${source.byteLength}`,
-        { path: source.name, byteOffset: at, hint: 'download or copy it again' },
+        { path: source.name, byteOffset: at },
       );
     }
     const type = String.fromCharCode(header[TYPE] as number);

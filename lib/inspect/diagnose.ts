@@ -6,6 +6,7 @@ import { describeUnknown, type Sniffed, sniff } from '../container/signatures';
 import { isTarHeader } from '../container/tar-members';
 import { type CheckpointError, type ErrorCode, isCheckpointError } from '../errors';
 import { DEFAULT_LIMITS } from '../limits';
+import { DAMAGE_HINT } from '../load';
 import type { ByteSource } from '../source/byte-source';
 import { isDirectory, pathOf } from '../source/local-path';
 import { type CheckpointSource, openSource } from '../source/open-source';
@@ -214,7 +215,7 @@ async function ailment(
   if (sniffed && sniffed.code === error.code) return fromSniffed(sniffed, head);
   if (isTarHeader(head) && error.code !== 'TRUNCATED') {
     const salvageable = error.code !== 'NOT_A_CHECKPOINT';
-    return { ok: false, kind: 'tar', message: withoutPlace(error), hint: error.hint ?? AGAIN, salvageable };
+    return { ok: false, kind: 'tar', message: withoutPlace(error), hint: adviceOf(error) ?? AGAIN, salvageable };
   }
   const isUnknown = !isArchive && (error.code === 'NOT_A_CHECKPOINT' || error.code === 'PICKLE_CORRUPT');
   const shifted = isUnknown ? shiftedZip(bytes) : undefined;
@@ -227,16 +228,18 @@ async function ailment(
   if (isArchive && (error.code === 'NOT_A_CHECKPOINT' || startsWith(head, 'PK\x05\x06'))) return otherZip(error, bytes);
   const kind = error.code === 'NOT_A_CHECKPOINT' ? describeUnknown(head).kind : (KINDS[error.code] ?? 'corrupt');
   const message = withoutPlace(error);
-  if (kind === 'corrupt') return { ok: false, kind, message, hint: error.hint ?? AGAIN, salvageable: isArchive };
-  return { ok: false, kind, message, ...(error.hint === undefined ? {} : { hint: error.hint }) };
+  const hint = adviceOf(error);
+  if (kind === 'corrupt') return { ok: false, kind, message, hint: hint ?? AGAIN, salvageable: isArchive };
+  return { ok: false, kind, message, ...(hint === undefined ? {} : { hint }) };
 }
 
 /** A zip that is sound and of something else, or of a checkpoint that was packed anew. */
 function otherZip(error: CheckpointError, bytes: ByteSource): Diagnosis {
   const message = withoutPlace(error).replace(/^PytorchStreamReader failed.*?not found; /, 'no PyTorch checkpoint: ');
   const entries = mapZip(bytes)?.entries ?? [];
+  const hint = adviceOf(error);
   if (!entries.some(({ name }) => name.endsWith('/data.pkl')))
-    return { ok: false, kind: 'zip', message, ...(error.hint === undefined ? {} : { hint: error.hint }) };
+    return { ok: false, kind: 'zip', message, ...(hint === undefined ? {} : { hint }) };
   return {
     ok: false,
     kind: 'zip',
@@ -244,6 +247,11 @@ function otherZip(error: CheckpointError, bytes: ByteSource): Diagnosis {
     hint: 'PyTorch wants all records in one folder: zip that folder alone, without compression (zip -0 -r OUT FOLDER)',
     salvageable: true,
   };
+}
+
+/** What to do, unless it is to ask for this very diagnosis. */
+function adviceOf({ hint }: CheckpointError): string | undefined {
+  return hint === DAMAGE_HINT ? undefined : hint;
 }
 
 /** The message without what the diagnosis tells anyway: the file it is about, and what to do. */
