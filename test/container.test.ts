@@ -153,6 +153,13 @@ describe('what a file is', () => {
       hint: expect.stringContaining('model.pt'),
     });
   });
+
+  test('a tar of PyTorch 0.1 that was cut between two members', () => {
+    // It was taken for a tar of something else, to be unpacked.
+    const error = failure(tar({ sys_info: Buffer.from('x'), pickle: Buffer.from('x') }));
+    expect(error.code).toBe('TRUNCATED');
+    expect(error.message).toContain('before its storages, tensors');
+  });
 });
 
 describe('zip', () => {

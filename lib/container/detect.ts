@@ -15,7 +15,7 @@ import { isLegacyStream, isZip, SNIFF_BYTES, safetensorsHeaderLength } from './m
 import { walkPickle } from './pickle-stream';
 import { readSafetensors } from './safetensors';
 import { describeUnknown, type Sniffed, sniff } from './signatures';
-import { readTar, TAR_MEMBERS } from './tar';
+import { FIRST_TAR_MEMBER, readTar, TAR_MEMBERS } from './tar';
 import { isTarHeader, readTarMembers } from './tar-members';
 import { ZipArchive } from './zip-archive';
 import { zipKind } from './zip-kinds';
@@ -47,6 +47,14 @@ function tarKind(source: ByteSource): ContainerKind {
   const members = new Map(readTarMembers(source).map((member) => [member.name, member]));
   if (TAR_MEMBERS.every((name) => members.has(name)))
     return { format: 'tar', read: (_source, context) => readTar(source, members, context) };
+  if (members.has(FIRST_TAR_MEMBER)) {
+    const missing = TAR_MEMBERS.filter((name) => !members.has(name));
+    throw new CheckpointError(
+      'TRUNCATED',
+      `the tar of PyTorch 0.1 ends at byte ${source.byteLength}, before its ${missing.join(', ')}`,
+      { path: source.name },
+    );
+  }
   const names = [...members.keys()];
   const inside = names.find((name) => /\.(?:pt|pth|bin|ckpt|safetensors|pkl)$/i.test(name));
   const listed = names.slice(0, 3).map((name) => JSON.stringify(name.slice(0, 80)));

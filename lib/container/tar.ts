@@ -16,6 +16,8 @@ import type { TarMember } from './tar-members';
 const PADDING_BYTES = 4;
 const MAX_DIMS = 1024;
 
+/** Written before them, and not read: a tar that has it and lacks one of them was cut. */
+export const FIRST_TAR_MEMBER = 'sys_info';
 export const TAR_MEMBERS = ['storages', 'tensors', 'pickle'] as const;
 
 export function readTar(
