@@ -300,6 +300,17 @@ describe('a local file', () => {
     file.close();
   });
 
+  test('a tensor whose file was cut short says which file', async () => {
+    // With several checkpoints open, the offset alone told nothing.
+    const short = join(folder, 'short-tensor.pt');
+    writeFileSync(short, checkpoint);
+    using opened = await open(short);
+    const w = opened.get('w') as Tensor;
+    truncateSync(short, 100);
+    const failure = expect.objectContaining({ code: 'TRUNCATED', path: short });
+    for (const read of [() => w.toBytes(), () => w.toFloat32Array(), () => w.toArray()]) expect(read).toThrow(failure);
+  });
+
   test('100,000 storages cost nothing until one is looked at', () => {
     const large = join(folder, 'large.bin');
     writeFileSync(large, Buffer.alloc(1_600_000, 3));

@@ -25,6 +25,10 @@ export class DeferredBytes implements StorageBytes {
     this.#slices = [];
   }
 
+  get name(): string | undefined {
+    return this.#found?.name;
+  }
+
   get zeroCopy(): boolean {
     return this.#found?.zeroCopy ?? false;
   }

@@ -85,8 +85,8 @@ function* unequalPieces(a: Tensor, b: Tensor): Generator<Pair | undefined, void,
       continue;
     }
     const pair = { a: left.subarray(0, count), b: right.subarray(0, count), numel: count / itemsize };
-    readSpan(first, at, pair.a);
-    readSpan(second, at, pair.b);
+    readSpan(first, at, pair.a, a.storage.place);
+    readSpan(second, at, pair.b, b.storage.place);
     yield pair;
   }
 }

@@ -182,6 +182,10 @@ export class MappedBytes implements StorageBytes, Range {
     this.#whole = whole;
   }
 
+  get name(): string | undefined {
+    return this.#file.name;
+  }
+
   get zeroCopy(): boolean {
     if (this.#whole && fitsArray(this.#whole)) return this.#whole.zeroCopy;
     if (this.#view) return !this.#copied;

@@ -79,7 +79,7 @@ export function toFloat32(source: Source, into?: Float32Array): Float32Array {
   if (target.length !== numel) throw new RangeError(`the target has ${target.length} elements, the tensor ${numel}`);
   if (isContiguous(source.shape, source.stride) && !source.neg) {
     const span = contiguousSpan(source);
-    if (numel > 0) native({}, (addon) => addon.toFloat32(kernel, span, target));
+    if (numel > 0) native(source.storage.place, (addon) => addon.toFloat32(kernel, span, target));
     return target;
   }
   for (const { start, numel: count, bytes } of gatherBlocks(source)) {
@@ -161,7 +161,7 @@ function castNarrow(source: Source, dtype: DType, target: Uint8Array): boolean {
   const isSingle = source.dtype === DType.float32;
   if (isSingle && isContiguous(source.shape, source.stride) && !source.neg) {
     const span = contiguousSpan(source);
-    if (target.length > 0) native({}, (addon) => addon.castFloat32(kernel, span, target));
+    if (target.length > 0) native(source.storage.place, (addon) => addon.castFloat32(kernel, span, target));
     return true;
   }
   let floats = new Float32Array(0);

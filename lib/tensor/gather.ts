@@ -5,8 +5,7 @@
  * hand out memory of a mapping.
  */
 import { native, type Span } from '../binding';
-import type { DType } from '../dtype';
-import { CheckpointError } from '../errors';
+import { CheckpointError, type ErrorDetails } from '../errors';
 import { Complex } from '../pickle/values';
 import { type ElementAccess, elementAccess, type Scalar } from './elements';
 import { freshBytes } from './fresh-bytes';
@@ -29,7 +28,6 @@ const FILE_BLOCK_BYTES = 16 << 20;
 /** Single elements of a file are read in pages of this size. */
 const PAGE_BYTES = 4096;
 
-/** The part of a span that `numel` elements from `first` on take. */
 /** A part of a run of bytes; no copy. */
 export function partOf(span: Span, byteOffset: number, byteLength: number): Span {
   return span instanceof Uint8Array
@@ -37,8 +35,8 @@ export function partOf(span: Span, byteOffset: number, byteLength: number): Span
     : [span[0], span[1] + byteOffset, byteLength];
 }
 
-/** Copies bytes into `target`. Throws TRUNCATED where the file has become shorter. */
-export function readSpan(span: Span, byteOffset: number, target: Uint8Array): void {
+/** Copies bytes into `target`. Throws TRUNCATED, at `place`, where the file has become shorter. */
+export function readSpan(span: Span, byteOffset: number, target: Uint8Array, place: ErrorDetails): void {
   if (target.length === 0) return;
   let count: number;
   if (span instanceof Uint8Array) {
@@ -46,13 +44,14 @@ export function readSpan(span: Span, byteOffset: number, target: Uint8Array): vo
     count = part.length;
     target.set(part);
   } else {
-    count = native({}, (addon) => addon.fileReadSync(span[0], span[1] + byteOffset, target));
+    count = native(place, (addon) => addon.fileReadSync(span[0], span[1] + byteOffset, target));
   }
   // Bounds were proved when the tensor was made; only memory that was detached since is shorter.
   if (count !== target.length) {
     throw new CheckpointError(
       'TRUNCATED',
       `${count} of ${target.length} bytes are left at byte ${byteOffset} of the storage`,
+      place,
     );
   }
 }
@@ -64,11 +63,11 @@ export function contiguousSpan(source: Source): Span {
   return partOf(source.storage.span(), byteOffset, dtype.byteLength(numelOf(source.shape)));
 }
 
-function gatherBlock(span: Span, dtype: DType, block: Block, target: Uint8Array): void {
+function gatherBlock({ dtype, storage }: Source, span: Span, block: Block, target: Uint8Array): void {
   const { itemsize } = dtype;
   const { shape, stride, storageOffset } = block;
   if (isContiguous(shape, stride)) {
-    readSpan(span, storageOffset * itemsize, target);
+    readSpan(span, storageOffset * itemsize, target, storage.place);
   } else if (span instanceof Uint8Array && block.numel <= SMALL_ELEMENTS) {
     const index = new Array<number>(shape.length).fill(0);
     let from = storageOffset;
@@ -77,7 +76,7 @@ function gatherBlock(span: Span, dtype: DType, block: Block, target: Uint8Array)
       from = advance(index, shape, stride, from);
     }
   } else {
-    native({}, (addon) =>
+    native(storage.place, (addon) =>
       addon.gather(span, itemsize, Float64Array.from(shape), Float64Array.from(stride), storageOffset, target),
     );
   }
@@ -115,7 +114,7 @@ export function* gatherBlocks(source: Source, flat?: boolean): Generator<Gathere
     const byteLength = whole.numel * itemsize;
     if (scratch.length < byteLength) scratch = new Uint8Array(byteLength);
     const bytes = scratch.subarray(0, byteLength);
-    gatherBlock(span, source.dtype, whole, bytes);
+    gatherBlock(source, span, whole, bytes);
     applyLazyBits(source, bytes);
     if (parts.length === 1) {
       yield { start: whole.start, numel: whole.numel, bytes };
@@ -175,7 +174,7 @@ export function gather(source: Source): Uint8Array {
     gatherPacked(source, bytes);
   } else {
     const { shape, stride, storageOffset } = source;
-    gatherBlock(source.storage.span(), dtype, { shape, stride, storageOffset, start: 0, numel }, bytes);
+    gatherBlock(source, source.storage.span(), { shape, stride, storageOffset, start: 0, numel }, bytes);
     applyLazyBits(source, bytes);
   }
   return bytes;
@@ -184,7 +183,7 @@ export function gather(source: Source): Uint8Array {
 function gatherPacked(source: Source, bytes: Uint8Array): void {
   const perByte = source.dtype.elementsPerByte;
   if (isContiguous(source.shape, source.stride) && source.storageOffset % perByte === 0) {
-    readSpan(source.storage.span(), source.storageOffset / perByte, bytes);
+    readSpan(source.storage.span(), source.storageOffset / perByte, bytes, source.storage.place);
     return;
   }
   const reader = new ElementReader(source);
@@ -259,7 +258,7 @@ export class ElementReader {
       // Storages may begin anywhere, so that pages count from their start; PAGE_BYTES is a multiple of every itemsize.
       this.#pageStart = byteOffset - (byteOffset % PAGE_BYTES);
       const bytes = new Uint8Array(Math.min(PAGE_BYTES, this.#byteLength - this.#pageStart));
-      readSpan(this.#span, this.#pageStart, bytes);
+      readSpan(this.#span, this.#pageStart, bytes, this.#source.storage.place);
       page = new DataView(bytes.buffer);
     }
     this.#page = page;

@@ -87,7 +87,9 @@ export class QuantizedTensor extends Tensor {
     if ('scale' in quantizer && kernel !== undefined) {
       const source = isContiguous(this.shape, this.stride) ? contiguousSpan(this) : gather(this);
       if (numel > 0)
-        native({}, (addon) => addon.dequantize(kernel, source, target, quantizer.scale, quantizer.zeroPoint));
+        native(this.storage.place, (addon) =>
+          addon.dequantize(kernel, source, target, quantizer.scale, quantizer.zeroPoint),
+        );
       return target;
     }
     const value = this.valueReader();

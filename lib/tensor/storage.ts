@@ -5,11 +5,13 @@
  */
 import { type NativeFile, native, type Span } from '../binding';
 import type { DType } from '../dtype';
-import { CheckpointError } from '../errors';
+import { CheckpointError, type ErrorDetails } from '../errors';
 
 /** Where the bytes of a storage are, little-endian. Every read is bounded by `byteLength`. */
 export interface StorageBytes {
   readonly byteLength: number;
+  /** The file they are read from, as errors call it. */
+  readonly name?: string | undefined;
   /** True when `bytes()` gives memory of the file itself and not a copy. */
   readonly zeroCopy: boolean;
   /**
@@ -84,6 +86,11 @@ export class Storage {
   span(): Span {
     this.#demandData();
     return this.source.span();
+  }
+
+  /** For errors of what reads the span. @internal */
+  get place(): ErrorDetails {
+    return { path: this.source.name };
   }
 
   /** Copies bytes from `byteOffset` on into `target`; resolves with the number copied. For storages of any size. */
