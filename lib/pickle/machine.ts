@@ -466,7 +466,7 @@ export class Machine {
 
   memoIndex(text: string): number {
     const index = parseInteger(text);
-    if (typeof index !== 'number' || index < 0) fail(`'${clip(text)}' is no this.memo index`);
+    if (typeof index !== 'number' || index < 0) fail(`'${clip(text)}' is no memo index`);
     return index as number;
   }
 
