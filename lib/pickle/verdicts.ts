@@ -15,8 +15,15 @@ const DANGEROUS_MODULES: ReadonlySet<string> = new Set([
   'posixpath',
   'ntpath',
   'subprocess',
+  '_posixsubprocess',
+  '_winapi',
+  'winreg',
+  '_aix_support',
+  '_osx_support',
   'sys',
   'socket',
+  '_socket',
+  'socketserver',
   'ssl',
   'select',
   'selectors',
@@ -30,7 +37,10 @@ const DANGEROUS_MODULES: ReadonlySet<string> = new Set([
   'webbrowser',
   'asyncio',
   'importlib',
+  '_frozen_importlib',
+  '_frozen_importlib_external',
   'imp',
+  '_imp',
   'pkgutil',
   'zipimport',
   'bdb',
@@ -86,12 +96,21 @@ const DANGEROUS_MODULES: ReadonlySet<string> = new Set([
   'logging.handlers',
   'io',
   '_io',
+  '_pyio',
+  'fileinput',
+  'linecache',
+  'fcntl',
+  'mmap',
+  'atexit',
   'gc',
   'inspect',
   'types',
   'site',
   'tkinter',
   'turtle',
+  'pathlib.Path',
+  'pathlib.PosixPath',
+  'pathlib.WindowsPath',
   'torch.hub',
   'torch.utils.cpp_extension',
   'torch.utils._config_module',
@@ -107,6 +126,9 @@ const DANGEROUS_MODULES: ReadonlySet<string> = new Set([
   'numpy.distutils',
   'numpy.lib.npyio',
   'numpy.ctypeslib',
+  'numexpr',
+  'nose',
+  'tensorflow.io',
   'fsspec',
   'paramiko',
   'pexpect',
@@ -150,8 +172,15 @@ const DANGEROUS_BUILTINS: ReadonlySet<string> = new Set([
 /** Single globals outside those modules. */
 const DANGEROUS_GLOBALS: ReadonlySet<string> = new Set([
   'torch.load',
+  'torch.save',
   'torch.jit.load',
+  'torch.jit.save',
   'torch.serialization.load',
+  'torch.serialization.save',
+  'torch.serialization._load',
+  'torch.serialization._legacy_load',
+  'torch.serialization._open_file',
+  'torch.serialization._open_file_like',
   'torch.storage._load_from_file',
   'torch.jit.unsupported_tensor_ops.execWrapper',
   'operator.attrgetter',
@@ -161,14 +190,22 @@ const DANGEROUS_GLOBALS: ReadonlySet<string> = new Set([
   '_operator.methodcaller',
   'builtins.map',
   'builtins.filter',
+  'argparse.FileType',
+  'codecs.open',
+  'uuid._get_command_stdout',
+  'platform._syscmd_file',
+  'platform._syscmd_ver',
   'numpy.load',
-  'numpy.fromfile',
   'numpy.loadtxt',
+  'numpy.genfromtxt',
+  'numpy.fromregex',
+  'numpy.save',
+  'numpy.savetxt',
+  'numpy.savez',
+  'numpy.savez_compressed',
   'pandas.read_pickle',
-  'pathlib.Path.write_text',
-  'pathlib.Path.write_bytes',
-  'pathlib.Path.unlink',
-  'pathlib.Path.rmdir',
+  'keras.models.load_model',
+  'tensorflow.keras.models.load_model',
 ]);
 
 /** Standard modules whose names people also give to packages of their own: `code.model.Net` is such a package. */
@@ -220,7 +257,17 @@ const DANGEROUS_PARTS: ReadonlySet<string> = new Set([
   '__reduce_ex__',
   'func_globals',
 ]);
-const DANGEROUS_ENDS: ReadonlySet<string> = new Set(['system', 'popen', 'eval', 'exec', '_load_from_file']);
+const DANGEROUS_ENDS: ReadonlySet<string> = new Set([
+  'system',
+  'popen',
+  'eval',
+  'exec',
+  '_load_from_file',
+  'from_file',
+  'fromfile',
+  'tofile',
+  'load_library',
+]);
 
 /** What state dicts, optimizers, modules and ordinary Python data are made of. */
 const SAFE_MODULES: ReadonlySet<string> = new Set([
@@ -243,7 +290,6 @@ const SAFE_MODULES: ReadonlySet<string> = new Set([
   'datetime',
   'decimal',
   'fractions',
-  'uuid',
   'enum',
   'numpy',
   'numpy.dtypes',
@@ -257,6 +303,10 @@ const SAFE_MODULES: ReadonlySet<string> = new Set([
   '_codecs',
   'copyreg',
 ]);
+/** Of a module that also runs programs. */
+const SAFE_GLOBALS: ReadonlySet<string> = new Set(['uuid.UUID', 'uuid.SafeUUID']);
+/** The names in TorchScript archives are those of its own classes. */
+const TORCHSCRIPT_PREFIX = '__torch__.';
 const SAFE_PREFIXES = [
   'torch.nn.',
   'torch.optim.',
@@ -264,7 +314,6 @@ const SAFE_PREFIXES = [
   'torch.ao.nn.',
   'torch.quantization.',
   'torch.ao.quantization.',
-  '__torch__.',
 ];
 const SAFE_BUILTINS: ReadonlySet<string> = new Set([
   'set',
@@ -287,17 +336,28 @@ const SAFE_BUILTINS: ReadonlySet<string> = new Set([
   'type',
 ]);
 
-function inDangerousModule(parts: readonly string[]): boolean {
-  for (let length = 1; length < parts.length; length++) {
-    const module = parts.slice(0, length).join('.');
+/** Parts of the longest name listed above: those of a file may have a million. */
+const LISTED_PARTS = 4;
+
+/** Whether the parts from `start` on begin with such a module. */
+function inDangerousModule(parts: readonly string[], start = 0): boolean {
+  for (let end = start + 1; end < Math.min(parts.length, start + LISTED_PARTS); end++) {
+    const module = parts.slice(start, end).join('.');
     if (!DANGEROUS_MODULES.has(module)) continue;
-    const next = parts[length] as string;
-    const ownPackage = HOMONYMS.has(module) && parts.length > 2 && next === next.toLowerCase();
+    const next = parts[end] as string;
+    const ownPackage = HOMONYMS.has(module) && parts.length > start + 2 && next === next.toLowerCase();
     // Python's own `test` has modules only: `test.Net` is of somebody's test.py.
     const ownModule = module === 'test' && parts.length === 2;
     if (!ownPackage && !ownModule) return true;
   }
   return false;
+}
+
+/** Modules hold what they import: `torch.nn.modules.module.torch.load` is `torch.load`. */
+function climbsOut(parts: readonly string[]): boolean {
+  for (let i = Math.max(1, parts.length - LISTED_PARTS); i < parts.length - 1; i++)
+    if (DANGEROUS_GLOBALS.has(parts.slice(i).join('.'))) return true;
+  return parts.some((_, i) => i > 0 && inDangerousModule(parts, i));
 }
 
 /** The verdict on a global in Python 3 names, `module.name`. */
@@ -311,6 +371,7 @@ export function verdictOf(global: string): Verdict {
     return DANGEROUS_BUILTINS.has(name) ? 'dangerous' : SAFE_BUILTINS.has(name) ? 'safe' : 'unknown';
   if (HARMLESS_MEMBERS.has(global)) return 'safe';
   if (inDangerousModule(parts)) return 'dangerous';
-  if (SAFE_MODULES.has(module) || SAFE_PREFIXES.some((prefix) => global.startsWith(prefix))) return 'safe';
-  return 'unknown';
+  if (SAFE_MODULES.has(module) || SAFE_GLOBALS.has(global) || global.startsWith(TORCHSCRIPT_PREFIX)) return 'safe';
+  if (!SAFE_PREFIXES.some((prefix) => global.startsWith(prefix))) return 'unknown';
+  return climbsOut(parts) ? 'dangerous' : 'safe';
 }
