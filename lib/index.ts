@@ -86,3 +86,4 @@ export { QuantizedTensor } from './tensor/quantized';
 export { SparseTensor } from './tensor/sparse';
 export { Storage } from './tensor/storage';
 export { type NestedArray, Parameter, Tensor } from './tensor/tensor';
+export type { AnyTensor } from './walk';

@@ -8,13 +8,14 @@
 import { CheckpointError } from './errors';
 import { getPickled, type Picklable, pickledForm } from './pickle/classes';
 import { hasKeyNotes, isFloatKey } from './pickle/notes';
-import { NdArray, OrderedDict, PyObject, type PyValue, pyFloat, Tuple } from './pickle/values';
+import { FrozenSet, NdArray, OrderedDict, PyObject, type PyValue, pyFloat, Tuple } from './pickle/values';
 import { repr } from './repr';
 import { NestedTensor } from './tensor/nested';
 import { SparseTensor } from './tensor/sparse';
 import { Storage } from './tensor/storage';
 import { Tensor } from './tensor/tensor';
 
+/** A tensor of any layout: what `tensors()` lists. */
 export type AnyTensor = Tensor | SparseTensor | NestedTensor;
 
 export function isTensor(value: unknown): value is AnyTensor {
@@ -44,22 +45,24 @@ export function joinPath(path: string, key: PyValue, isFloat = false): string {
   return `${path}[${keyRepr(key)}]`;
 }
 
-/** Items of a tuple key that its text spells out, at all depths together: a small file can nest tuples without end. */
+/** Items of a tuple or set that its text spells out, at all depths together: a small file can nest them without end. */
 const MAX_KEY_ITEMS = 1000;
 const MAX_KEY_DEPTH = 32;
 
 function keyRepr(key: PyValue, budget = { items: MAX_KEY_ITEMS }, depth = 0): string {
-  if (key instanceof Tuple) {
+  if (key instanceof Tuple || key instanceof FrozenSet) {
     if (depth > MAX_KEY_DEPTH) return '(...)';
     const texts: string[] = [];
-    for (const item of key) {
+    for (const item of key as Iterable<PyValue>) {
       if (--budget.items < 0) {
         texts.push('...');
         break;
       }
-      texts.push(keyRepr(item as PyValue, budget, depth + 1));
+      const isFloat = typeof item === 'number' && key instanceof FrozenSet && isFloatKey(key, item);
+      texts.push(isFloat ? repr(pyFloat(item)) : keyRepr(item, budget, depth + 1));
     }
-    return `(${texts.join(', ')}${key.length === 1 ? ',' : ''})`;
+    if (key instanceof Tuple) return `(${texts.join(', ')}${key.length === 1 ? ',' : ''})`;
+    return texts.length > 0 ? `frozenset({${texts.join(', ')}})` : 'frozenset()';
   }
   if (isTensor(key) || key instanceof PyObject) return '<object>';
   return repr(key);
@@ -115,6 +118,7 @@ export function childrenOf(value: PyValue): Iterable<Step> | undefined {
   if (Array.isArray(value)) return (value as PyValue[]).map((item, i): Step => [i, item]);
   if (value instanceof Set) {
     const items = [...(value as Set<PyValue>)];
+    if (items.length === 1) return [[0, items[0] as PyValue]];
     return items
       .map((item) => [keyRepr(item), item] as const)
       .sort((a, b) => (a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : 0))

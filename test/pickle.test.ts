@@ -318,6 +318,11 @@ describe('budgets', () => {
       ['bytearray', `B${u32(10_000)}${'a'.repeat(10_000)}`],
     ] as const)
       over(call(name, value) + 'h\x00h\x01R'.repeat(1000), { maxObjectBytes: 1_000_000 });
+    // Without a limit it is 32 times the pickle, and 128 MiB: half of a heap is gigabytes.
+    const megabyte = call('bytearray', `B${u32(1_000_000)}${'a'.repeat(1_000_000)}`);
+    expect(failure(`${megabyte}(${'h\x00h\x01R'.repeat(200)}`, { limits: {} }).message).toContain(
+      'limits.maxObjectBytes',
+    );
     // What the pickle itself has is free.
     expect(
       run(call('bytearray', `B${u32(10_000)}${'a'.repeat(10_000)}`).replace(/q\x01$/, 'R'), {

@@ -168,7 +168,7 @@ export function factsOf(path: string, tensor: AnyTensor, sharedWith: string | un
   const facts: TensorFacts = {
     path,
     dtype: values.dtype.name,
-    shape: isNested ? [tensor.length] : tensor.shape,
+    shape: tensor.shape,
     stride: isStrided ? tensor.stride : [],
     storageOffset: isStrided ? tensor.storageOffset : 0,
     bytes,

@@ -68,7 +68,7 @@ export async function manifestOf(checkpoint: Checkpoint, signal?: AbortSignal): 
 }
 
 function shapeOf(tensor: AnyTensor): { dtype: string; shape: readonly number[] } {
-  return { dtype: tensor.dtype.name, shape: 'shape' in tensor ? tensor.shape : [tensor.length] };
+  return { dtype: tensor.dtype.name, shape: tensor.shape };
 }
 
 /** The tensors of a checkpoint, and those of safetensors that its metadata names as aliases of stored ones. */

@@ -52,6 +52,10 @@ const NOTE_BYTES = 160;
 const ITEM_BYTES = 8;
 const ENTRY_BYTES = 32;
 
+/** What calls may copy where no limit is given: Python writes one copy of what it holds, now and then two. */
+const COPIED_TIMES = 32;
+const COPIED_BYTES = 1 << 27;
+
 /** Origin of a number that is a Python float although it is integral. */
 export const FLOAT = -1;
 /** Origin of the first unusual NaN; the following ones have the numbers below. */
@@ -98,6 +102,9 @@ export class Machine {
   stringBytes = 0;
   /** What the objects made so far take, beyond twice the bytes of the pickle: what it holds itself is free. */
   #objectBytes: number;
+  /** What calls were given, and may be where `maxObjectBytes` is not given. */
+  #copiedBytes = 0;
+  readonly #copyAllowance: number;
 
   constructor(input: Uint8Array, options: UnpickleOptions, fast: boolean) {
     this.#options = options;
@@ -107,6 +114,9 @@ export class Machine {
     this.start = options.byteOffset ?? 0;
     this.end = this.bytes.length;
     this.#objectBytes = -2 * this.bytes.length;
+    this.#copyAllowance = Object.hasOwn(options.limits, 'maxObjectBytes')
+      ? Number.POSITIVE_INFINITY
+      : COPIED_TIMES * this.bytes.length + COPIED_BYTES;
     this.pos = this.start;
     this.opAt = this.start;
     this.limits = options.limits;
@@ -456,6 +466,8 @@ export class Machine {
       else if (arg instanceof NdArray) bytes += arg.data.byteLength;
     }
     this.#spend(bytes);
+    this.#copiedBytes += bytes;
+    if (this.#copiedBytes > this.#copyAllowance) this.exceed('maxObjectBytes', this.#copyAllowance);
   }
 
   integer(text: string): number | bigint {

@@ -19,8 +19,9 @@ export const printer: { repr(value: unknown): string } = {
 /** What a value is called in messages. */
 export function typeName(value: unknown): string {
   if (value === null) return 'None';
-  if (typeof value === 'object') return value.constructor?.name ?? 'object';
-  return typeof value;
+  if (typeof value !== 'object') return typeof value;
+  const name = value.constructor?.name ?? 'object';
+  return name === 'Array' ? 'list' : name;
 }
 
 /** What `console.log` calls: the same text as `String(value)`. */

@@ -48,6 +48,11 @@ export class NestedTensor {
     return this.components.sizes.shape[0] ?? 0;
   }
 
+  /** `[length]`: the other dimensions differ from tensor to tensor. */
+  get shape(): readonly number[] {
+    return [this.length];
+  }
+
   /** The tensors, as views of the buffer. Throws TENSOR_CORRUPT when one is outside it. */
   unbind(): Tensor[] {
     const { buffer, sizes, strides, storageOffsets } = this.components;
