@@ -48,7 +48,7 @@ const PARTS = [
 
 /**
  * The package that reads the command line is bundled. It can run subcommands as programs, which ours are not: it would load
- * a quarter of Node.js's modules for that.
+ * `node:child_process` and what that needs at every start.
  */
 const COMMANDER = {
   part: 'cli/commander',

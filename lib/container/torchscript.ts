@@ -37,7 +37,9 @@ export function readTorchScript(archive: ZipArchive, context: ReadContext): Cont
     get records(): readonly RecordInfo[] {
       return archive.records;
     },
-    recordCount: archive.recordCount,
+    get recordCount(): number {
+      return archive.recordCount;
+    },
     readCode: () => readSources(archive),
   };
   if (archive.has('model.json')) return withRoots(shared, readModelJson(archive, context), []);

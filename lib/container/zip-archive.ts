@@ -137,6 +137,7 @@ export class ZipArchive {
     return this.#records;
   }
 
+  /** How many `records` there are, without listing them. */
   get recordCount(): number {
     let folders = 0;
     for (let i = 0; i < this.#names.length; i++) if (this.#names.isFolder(i)) folders++;

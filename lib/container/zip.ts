@@ -38,7 +38,9 @@ export function readZip(archive: ZipArchive, context: ReadContext, keyPrefix = '
     get records(): readonly RecordInfo[] {
       return archive.records;
     },
-    recordCount: archive.recordCount,
+    get recordCount(): number {
+      return archive.recordCount;
+    },
   };
 }
 

@@ -132,7 +132,7 @@ async function extractTree(job: Job, value: PyValue | undefined): Promise<Extrac
       hint: 'extract it to a .safetensors, .npz or .pt file',
     });
   const single = value !== undefined && isTensor(value) ? value : undefined;
-  const facts = single ? { dtype: single.dtype.name, shape: 'shape' in single ? single.shape : [] } : {};
+  const facts = single ? { dtype: single.dtype.name, shape: single.shape } : {};
   // The objects of TorchScript are of classes that no other program has: of those the tensors go over.
   const isPython = checkpoint.format !== 'safetensors' && checkpoint.format !== 'torchscript';
   if (PYTORCH.includes(format) && value !== undefined && (single || isPython)) {
