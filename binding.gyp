@@ -18,6 +18,7 @@
         "native/fresh_pages.cc",
         "native/mapped_file.cc",
         "native/narrow_floats.cc",
+        "native/numbered_names.cc",
         "native/os_file_posix.cc",
         "native/os_file_windows.cc",
         "native/parallel.cc",

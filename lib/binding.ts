@@ -160,6 +160,11 @@ export interface NativeBinding {
 
   /** Parses the central directory and proves every record inside the file and apart from the others. */
   zipDirectory(source: NativeFile | Uint8Array, maxRecords: number): ZipDirectory;
+  /**
+   * Sets `byNumber[n]` to the record whose name is `folder` and then n in decimal; n at and above its length count for
+   * nothing. Returns all other records, in order.
+   */
+  numberedNames(nameBytes: Uint8Array, nameEnds: Uint32Array, folder: Uint8Array, byNumber: Int32Array): Uint32Array;
 
   /** CRC-32 as in zip; `seed` is the CRC of the bytes before. */
   crc32(bytes: Uint8Array, seed: number): number;

@@ -234,14 +234,16 @@ class Walk<T extends PyValue> implements IterableIterator<[path: string, value: 
         continue;
       }
       const value = step[1];
-      const path = joinPath(top.path, step[0], step[2]);
+      // The entry of a Map is an array made for us: where it says all, it is the answer.
+      const isAnswer = top.isMap && top.path === '' && typeof step[0] === 'string';
+      const path = isAnswer ? (step[0] as string) : joinPath(top.path, step[0], step[2]);
       if (this.#wanted(value)) {
         this.#budget?.spend(path);
         if (!isBareTensor(value)) {
           this.#given = value;
           this.#givenPath = path;
         }
-        return { done: false, value: [path, value] };
+        return { done: false, value: isAnswer ? (step as unknown as [string, T]) : [path, value] };
       }
       this.#lookInto(value, path);
     }

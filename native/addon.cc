@@ -99,6 +99,8 @@ static Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
 
   // (source: NativeFile | Uint8Array, maxRecords: number): ZipDirectory
   Export<ReadZipDirectory>(exports, "zipDirectory");
+  // (nameBytes: Uint8Array, nameEnds: Uint32Array, folder: Uint8Array, byNumber: Int32Array): Uint32Array
+  Export<NumberedNames>(exports, "numberedNames");
 
   // js_checksum.cc
 

@@ -120,6 +120,18 @@ ArrayView<float> Arguments::Float32Array(size_t index) {
   return view;
 }
 
+ArrayView<uint32_t> Arguments::Uint32Array(size_t index) {
+  ArrayView<uint32_t> view;
+  view.data = static_cast<uint32_t*>(TypedArray(info_[index], index, napi_uint32_array, "a Uint32Array", &view.length));
+  return view;
+}
+
+ArrayView<int32_t> Arguments::Int32Array(size_t index) {
+  ArrayView<int32_t> view;
+  view.data = static_cast<int32_t*>(TypedArray(info_[index], index, napi_int32_array, "an Int32Array", &view.length));
+  return view;
+}
+
 bool Arguments::IsFloat32Array(size_t index) const {
   napi_typedarray_type type;
   return info_[index].IsTypedArray() &&

@@ -86,6 +86,8 @@ class Arguments {
   ByteSpan Bytes(size_t index) { return BytesOf(info_[index], index); }
   ArrayView<uint8_t> WritableBytes(size_t index);
   ArrayView<float> Float32Array(size_t index);
+  ArrayView<uint32_t> Uint32Array(size_t index);
+  ArrayView<int32_t> Int32Array(size_t index);
   // A question, not a demand: it cannot fail.
   bool IsFloat32Array(size_t index) const;
   ArrayView<double> Float64Array(size_t index) { return Float64ArrayOf(info_[index], index); }

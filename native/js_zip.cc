@@ -10,6 +10,7 @@
 #include "js_bridge.h"
 #include "js_memory.h"
 #include "js_views.h"
+#include "numbered_names.h"
 #include "zip_directory.h"
 
 namespace torch_checkpoint {
@@ -100,6 +101,17 @@ Napi::Value ReadZipDirectory(const Napi::CallbackInfo& info) {
   columns.Add<uint8_t>("encrypted", napi_uint8_array, [](auto& r) { return r.encrypted; });
   columns.AddNames();
   return columns.result();
+}
+
+Napi::Value NumberedNames(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const ByteSpan names = arguments.Bytes(0);
+  const ArrayView<uint32_t> ends = arguments.Uint32Array(1);
+  const ByteSpan folder = arguments.Bytes(2);
+  const ArrayView<int32_t> by_number = arguments.Int32Array(3);
+  if (arguments.failed()) return info.Env().Undefined();
+  return NewUint32Array(info.Env(), IndexNumberedNames(names, ends.data, ends.length, folder, by_number.data,
+                                                       by_number.length));
 }
 
 }  // namespace torch_checkpoint

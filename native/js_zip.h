@@ -10,6 +10,8 @@ namespace torch_checkpoint {
 
 // zipDirectory(source: NativeFile | Uint8Array, maxRecords: number): ZipDirectory
 Napi::Value ReadZipDirectory(const Napi::CallbackInfo& info);
+// numberedNames(nameBytes: Uint8Array, nameEnds: Uint32Array, folder: Uint8Array, byNumber: Int32Array): Uint32Array
+Napi::Value NumberedNames(const Napi::CallbackInfo& info);
 
 }  // namespace torch_checkpoint
 

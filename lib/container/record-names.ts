@@ -2,12 +2,12 @@
  * The names of the records of a zip, as bytes: an archive of a hundred thousand storages is opened without making as many
  * strings of which nobody looks at one.
  */
-import type { ZipDirectory } from '../binding';
-import { decimal } from '../pickle/decode';
+import { native, type ZipDirectory } from '../binding';
+import { workingBytes } from '../tensor/fresh-bytes';
 
 const SLASH = 0x2f;
 
-/** What `decimal` reads. */
+/** What the index by number may hold. */
 const DECIMAL = /^(?:0|[1-9]\d{0,8})$/;
 
 export class RecordNames {
@@ -45,17 +45,15 @@ export class RecordNames {
   folder(folder: string, others?: (index: number) => void): RecordFolder {
     const prefix = Buffer.from(folder);
     // Numbers are dense in what PyTorch writes; a wild one must not cost an array of its size.
-    const byNumber = new Int32Array(this.length + 1).fill(-1);
+    const limit = this.length + 1;
+    const { buffer, byteOffset } = workingBytes(limit * 4);
+    const byNumber = new Int32Array(buffer, byteOffset, limit).fill(-1);
+    const named = native({}, (addon) => addon.numberedNames(this.#bytes, this.#ends, prefix, byNumber));
     const byName = new Map<string, number>();
-    for (let i = 0; i < this.length; i++) {
-      if (!this.startsWith(i, prefix)) {
-        others?.(i);
-        continue;
-      }
-      const start = this.#start(i) + prefix.length;
-      const number = decimal(this.#bytes, start, this.#ends[i] as number);
-      if (number >= 0 && number < byNumber.length) byNumber[number] = i;
-      else byName.set(this.#bytes.toString('utf8', start, this.#ends[i]), i);
+    for (const i of named) {
+      if (this.startsWith(i, prefix))
+        byName.set(this.#bytes.toString('utf8', this.#start(i) + prefix.length, this.#ends[i]), i);
+      else others?.(i);
     }
     return new RecordFolder(byNumber, byName);
   }
