@@ -36,7 +36,7 @@ const PARTS = [
     'load',
     /^container\/(byte-order|detect|inflated-bytes|magic|nested|persistent-id|record-names|torchscript|zip.*)\./,
   ],
-  ['load', /^pickle\/(canonical-tensor|chunked-list|construct|decode|globals|machine|memo|names|numpy|opcodes)\./],
+  ['load', /^pickle\/(canonical-tensor|construct|decode|globals|lists|machine|memo|names|note-taker|numpy|opcodes)\./],
   ['load', /^pickle\/(python|rebuild|unpickler|verdicts|weights-only)\./],
   ['load', /^source\/(local-file|local-path|memory|open-source|windows)\./],
   ['remote', /^source\/(http-file|remote.*|s3|spool)\./],

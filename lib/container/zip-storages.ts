@@ -1,10 +1,11 @@
 /** Storages of a zip: one `Storage` per record, however often and from however many pickles it is mentioned. */
 import type { DType } from '../dtype';
 import { CheckpointError } from '../errors';
-import type { NumberedStorages, StorageClass } from '../pickle/rules';
+import type { NumberedStorages, PlainWindow, StorageClass } from '../pickle/rules';
 import type { PyValue } from '../pickle/values';
 import { type Range, WIDEST_ITEM_BYTES } from '../source/byte-source';
 import { MetaBytes, Storage, type StorageBytes, SwappedBytes } from '../tensor/storage';
+import { TensorForm } from '../tensor/tensor';
 import { markBigEndian } from './byte-order';
 import type { ReadContext } from './container';
 import { className, parseStorageId, persistentKind, type StorageId } from './persistent-id';
@@ -21,6 +22,9 @@ interface Kind {
 
 /** A kind is a byte for each storage; a file with more of them than bytes can tell makes its storages at once. */
 const MAX_KINDS = 256;
+
+/** Places for forms of tensors that were met; a place that is taken is taken over. */
+const FORM_PLACES = 1024;
 
 /** The item size that views of a storage may need. */
 function alignmentOf({ dtype, untyped }: { readonly dtype: DType; readonly untyped: boolean }): number {
@@ -40,6 +44,7 @@ export class ZipStorages implements NumberedStorages {
   readonly #keys: Uint32Array;
   readonly #kinds: Uint8Array;
   readonly #kindsKnown: Kind[] = [];
+  readonly #forms: (TensorForm | undefined)[] = [];
   #shelved = 0;
 
   constructor(archive: ZipArchive, context: ReadContext, bigEndian: boolean, keyPrefix = '') {
@@ -81,8 +86,14 @@ export class ZipStorages implements NumberedStorages {
     return place;
   }
 
-  dtypeAt(place: number): DType {
-    return this.#kindAt(place).storageClass.dtype;
+  formAt(place: number, { shape, stride, dimsHash }: PlainWindow): TensorForm {
+    const { dtype } = this.#kindAt(place).storageClass;
+    const at = (dimsHash + (this.#kinds[place] as number)) & (FORM_PLACES - 1);
+    const known = this.#forms[at];
+    if (known !== undefined && known.dtype === dtype && known.shape === shape && known.stride === stride) return known;
+    const made = new TensorForm(this, dtype, shape, stride);
+    this.#forms[at] = made;
+    return made;
   }
 
   nbytesAt(place: number): number {

@@ -40,6 +40,8 @@ export class CanonicalTensor {
   storageOffset = 0;
   shape: readonly number[] = [];
   stride: readonly number[] = [];
+  /** Of shape and stride together. */
+  dimsHash = 0;
   requiresGrad = false;
   /** The last memo number that the run stores, and how many it stores. */
   lastPut = 0;
@@ -52,6 +54,8 @@ export class CanonicalTensor {
   /** The first `#rank` of these are the tuple that is being read: one array for all, of which none is made again. */
   readonly #dims = new Array<number>(MAX_RANK).fill(0);
   #rank = 0;
+  /** Of the tuple that was read last. */
+  #dimsHash = 0;
   readonly #dimsKnown: (readonly number[] | undefined)[] = [];
 
   /** Reads the run whose first MARK stands before `pos`. False when it is anything else; nothing is then to be used. */
@@ -78,7 +82,9 @@ export class CanonicalTensor {
     this.#expect(bytes, Op.BINPERSID);
     this.storageOffset = this.#integer(bytes);
     this.shape = this.#readDims(bytes);
+    const shapeHash = this.#dimsHash;
     this.stride = this.#readDims(bytes);
+    this.dimsHash = (Math.imul(shapeHash, 31) + this.#dimsHash) | 0;
     const flag = bytes[this.#pos++];
     this.requiresGrad = flag === Op.NEWTRUE;
     if (flag !== Op.NEWTRUE && flag !== Op.NEWFALSE) return false;
@@ -180,6 +186,7 @@ export class CanonicalTensor {
     let hash = this.#rank;
     for (let i = 0; i < this.#rank; i++) hash = (Math.imul(hash, 31) + (this.#dims[i] as number)) | 0;
     const place = (hash ^ (hash >>> 10)) & (DIMS_PLACES - 1);
+    this.#dimsHash = place;
     const known = this.#dimsKnown[place];
     if (known !== undefined && this.#isRead(known)) return known;
     const made = Object.freeze(this.#dims.slice(0, this.#rank));

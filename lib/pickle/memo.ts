@@ -10,10 +10,9 @@
  *   #far              entries out of order: an index costs nothing itself
  */
 
-import { workingBytes } from '../tensor/fresh-bytes';
 import { NotCanonical } from './canonical-tensor';
-import { ChunkedList } from './chunked-list';
 import { decodeUtf8 } from './decode';
+import { ChunkedList, grown, IntegerList } from './lists';
 import type { PyValue } from './values';
 
 /** Numbers of one run: its first, how many, and how many there are in all runs up to it. */
@@ -36,7 +35,7 @@ export class Memo {
 
   readonly #bytes: Buffer;
   readonly #values = new ChunkedList<PyValue>();
-  readonly #origins = new ChunkedList<number>();
+  readonly #origins = new IntegerList();
   #base = 0;
   #next = 0;
   #runs = new Int32Array(64 * RUN_FIELDS);
@@ -74,7 +73,7 @@ export class Memo {
     this.count += count;
     this.#skipped += count;
     const at = this.#runCount++ * RUN_FIELDS;
-    if (at === this.#runs.length) this.#growRuns();
+    if (at === this.#runs.length) this.#runs = grown(this.#runs);
     const runs = this.#runs;
     runs[at + FIRST] = this.#next;
     runs[at + COUNT] = count;
@@ -83,13 +82,6 @@ export class Memo {
     runs[at + TEXT_ID] = firstId;
     runs[at + SECOND_TEXT] = secondText;
     this.#next += count;
-  }
-
-  #growRuns(): void {
-    const { buffer, byteOffset } = workingBytes(this.#runs.byteLength * 2);
-    const grown = new Int32Array(buffer, byteOffset, this.#runs.length * 2);
-    grown.set(this.#runs);
-    this.#runs = grown;
   }
 
   /** Sets `value` and `origin`; false when nothing was stored there. Throws NotCanonical for what a run passed over. */

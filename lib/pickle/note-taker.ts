@@ -7,7 +7,7 @@
  * spaced. The dict with the most keys is itself the set in which the other strings are looked up; of these the hashes are
  * remembered, and only texts whose hash was met under another string object are looked at again.
  */
-import { ChunkedList } from './chunked-list';
+import { ChunkedList, IntegerList } from './lists';
 import { noteKey, noteString, StringIdentity } from './notes';
 import type { PyValue } from './values';
 
@@ -25,7 +25,7 @@ export class NoteTaker {
   readonly #runs: KeyRun[] = [];
   /** Parallel: a slot that is no such key, and the id of the string there, negative where the string is the key. */
   readonly #slots = new ChunkedList<PyValue>();
-  #ids = new Int32Array(256);
+  readonly #ids = new IntegerList();
   /** Whose slots they are: the container from each of these positions on. */
   readonly #containers: object[] = [];
   readonly #begins: number[] = [];
@@ -64,12 +64,7 @@ export class NoteTaker {
       this.#begins.push(at);
     }
     this.#slots.push(slot);
-    if (at === this.#ids.length) {
-      const ids = new Int32Array(at * 2);
-      ids.set(this.#ids);
-      this.#ids = ids;
-    }
-    this.#ids[at] = isKey ? -id : id;
+    this.#ids.push(isKey ? -id : id);
   }
 
   /** The string object that PyTorch itself uses for a constant such as 'cpu': it is the one that is shared by value. */
@@ -158,7 +153,7 @@ export class NoteTaker {
       while (next < this.#begins.length && (this.#begins[next] as number) <= i) next++;
       const container = this.#containers[next - 1] as object;
       const slot = this.#slots.at(i);
-      const signed = this.#ids[i] as number;
+      const signed = this.#ids.at(i);
       const text = signed < 0 ? slot : slotValue(container, slot);
       if (typeof text === 'string') use(container, slot, signed < 0, text, Math.abs(signed));
     }

@@ -11,7 +11,7 @@ import { QuantizedTensor, type Quantizer } from '../tensor/quantized';
 import { type SparseComponents, SparseTensor } from '../tensor/sparse';
 import { MemoryBytes, MetaBytes, Storage } from '../tensor/storage';
 import { checkBounds, Parameter, Tensor } from '../tensor/tensor';
-import { fail, type GlobalRule, type Host, KnownGlobal, type NumberedStorages } from './rules';
+import { fail, type GlobalRule, type Host, KnownGlobal, type NumberedStorages, type PlainWindow } from './rules';
 import { Layout, NdArray, PyGlobal, PyObject, type PyValue, QScheme, Tuple, typeName } from './values';
 
 function storageArg(value: PyValue | undefined): Storage {
@@ -68,17 +68,11 @@ export function rebuildPlainTensor(storage: PyValue, window: PlainWindow): Tenso
 
 /** The same on a storage that is not made yet. */
 export function rebuildOnShelf(shelf: NumberedStorages, place: number, window: PlainWindow): Tensor {
-  const { shape, stride, storageOffset, requiresGrad } = window;
-  const dtype = shelf.dtypeAt(place);
+  const { storageOffset, requiresGrad } = window;
+  const form = shelf.formAt(place, window);
+  const { dtype, shape, stride } = form;
   checkBounds(shelf.nbytesAt(place), dtype, shape, stride, storageOffset);
-  return new Tensor(shelf, dtype, shape, stride, storageOffset, requiresGrad, place);
-}
-
-export interface PlainWindow {
-  readonly shape: readonly number[];
-  readonly stride: readonly number[];
-  readonly storageOffset: number;
-  readonly requiresGrad: boolean;
+  return new Tensor(form, dtype, shape, stride, storageOffset, requiresGrad, place);
 }
 
 const rebuildTensor: GlobalRule['reduce'] = (args) => {

@@ -5,6 +5,7 @@
 import type { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 import type { Storage, StorageShelf } from '../tensor/storage';
+import type { TensorForm } from '../tensor/tensor';
 import type { ClassLookup } from './classes';
 import { python3Name } from './names';
 import { PyGlobal, type PyObject, type PyValue, type Tuple } from './values';
@@ -22,11 +23,23 @@ export interface Host {
   swapped(storage: Storage, width: number): Storage;
 }
 
+/** The arguments of `_rebuild_tensor_v2` behind the storage, as the fast path reads them. */
+export interface PlainWindow {
+  /** Most often the very array of an equal shape and stride before it. */
+  readonly shape: readonly number[];
+  readonly stride: readonly number[];
+  /** Equal ones have equal numbers. */
+  readonly dimsHash: number;
+  readonly storageOffset: number;
+  readonly requiresGrad: boolean;
+}
+
 /** Storages whose keys are numbers, found without making an object for each. */
 export interface NumberedStorages extends StorageShelf {
   /** The place of a storage in a persistent id; -1 where it is none of these, or must be placed by itself. */
   find(storageClass: StorageClass, key: number, location: string, numel: number): number;
-  dtypeAt(place: number): DType;
+  /** The form of a tensor on the storage at a place: one object for tensors that are alike. */
+  formAt(place: number, window: PlainWindow): TensorForm;
   nbytesAt(place: number): number;
 }
 

@@ -28,14 +28,25 @@ import { StreamBytes } from './stream-bytes';
 export type { NestedArray } from './creation';
 export { checkBounds } from './geometry';
 
+/** What the tensors of many layers have in common: they hold one of these, for there are many tensors. @internal */
+export class TensorForm {
+  /** The storage, or what makes the storage of each tensor when it is asked for. */
+  readonly home: Storage | StorageShelf;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly stride: readonly number[];
+
+  constructor(home: Storage | StorageShelf, dtype: DType, shape: readonly number[], stride: readonly number[]) {
+    this.home = home;
+    this.dtype = dtype;
+    this.shape = shape;
+    this.stride = stride;
+  }
+}
+
 /** A strided window on a storage. */
 export class Tensor implements Source {
-  declare readonly dtype: DType;
-  /** Elements along each dimension. */
-  declare readonly shape: readonly number[];
-  /** Steps from one element to the next along each dimension, in elements. */
-  declare readonly stride: readonly number[];
-  // What follows few tensors of a checkpoint have: it stands on the prototype until it is set, for there are many tensors.
+  // What follows few tensors of a checkpoint have: it stands on the prototype until it is set.
   /** The first element, counted in elements from the start of the storage. */
   declare readonly storageOffset: number;
   declare requiresGrad: boolean;
@@ -49,13 +60,16 @@ export class Tensor implements Source {
   /** The gradient that files of PyTorch 0.1 to 0.3 pickled with a variable. */
   declare grad: Tensor | undefined;
 
-  /** The storage, or where it is made at `#place` when asked for. */
-  #home: Storage | StorageShelf;
+  #form: TensorForm;
+  /** Where the home of the form makes the storage. */
   #place: number;
 
-  /** @internal Nothing is checked: `checkBounds` has been called, or the window is known to be inside. */
+  /**
+   * @internal Nothing is checked: `checkBounds` has been called, or the window is known to be inside. A form in the place
+   * of the storage is shared with others; the arguments up to the stride are then those of the form.
+   */
   constructor(
-    home: Storage | StorageShelf,
+    home: Storage | TensorForm,
     dtype: DType,
     shape: readonly number[],
     stride: readonly number[],
@@ -63,31 +77,37 @@ export class Tensor implements Source {
     requiresGrad = false,
     place = 0,
   ) {
-    this.#home = home;
+    this.#form = home instanceof TensorForm ? home : new TensorForm(home, dtype, shape, stride);
     this.#place = place;
-    this.dtype = dtype;
-    this.shape = shape;
-    this.stride = stride;
     if (storageOffset !== 0) this.storageOffset = storageOffset;
     if (requiresGrad) this.requiresGrad = true;
   }
 
+  get dtype(): DType {
+    return this.#form.dtype;
+  }
+
+  /** Elements along each dimension. */
+  get shape(): readonly number[] {
+    return this.#form.shape;
+  }
+
+  /** Steps from one element to the next along each dimension, in elements. */
+  get stride(): readonly number[] {
+    return this.#form.stride;
+  }
+
   /** Shared by every view of the same memory, and by tied weights. */
   get storage(): Storage {
-    const home = this.#home;
+    const { home } = this.#form;
     return home instanceof Storage ? home : home.storageAt(this.#place);
   }
 
   /** Takes over the window of another tensor, for whoever holds this one by identity. @internal */
   become(other: Tensor): void {
-    this.#home = other.#home;
+    this.#form = other.#form;
     this.#place = other.#place;
-    Object.assign(this, {
-      dtype: other.dtype,
-      shape: other.shape,
-      stride: other.stride,
-      storageOffset: other.storageOffset,
-    });
+    Object.assign(this, { storageOffset: other.storageOffset });
   }
 
   /** Total elements. */
