@@ -37,7 +37,7 @@ const PARTS = [
     /^container\/(byte-order|detect|inflated-bytes|magic|nested|persistent-id|record-names|torchscript|zip.*)\./,
   ],
   ['load', /^pickle\/(canonical-tensor|construct|decode|globals|lists|machine|memo|names|note-taker|numpy|opcodes)\./],
-  ['load', /^pickle\/(python|rebuild|unpickler|verdicts|weights-only)\./],
+  ['load', /^pickle\/(python|rebuild|tensor-constants|unpickler|verdicts|weights-only)\./],
   ['load', /^source\/(local-file|local-path|memory|open-source|windows)\./],
   ['models', /^models\/models\./],
   ['files', /^(glob|container\/npy|source\/files-below)\./],

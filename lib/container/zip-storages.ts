@@ -9,6 +9,7 @@ import { TensorForm } from '../tensor/tensor';
 import { markBigEndian } from './byte-order';
 import type { ReadContext } from './container';
 import { className, parseStorageId, persistentKind, type StorageId } from './persistent-id';
+import type { RecordFolder } from './record-names';
 import type { ZipArchive } from './zip-archive';
 
 /** Where the storages of `data.pkl` are; their names in listings go without it. */
@@ -33,6 +34,7 @@ function alignmentOf({ dtype, untyped }: { readonly dtype: DType; readonly untyp
 
 export class ZipStorages implements NumberedStorages {
   readonly #archive: ZipArchive;
+  readonly #data: RecordFolder;
   readonly #context: ReadContext;
   readonly #bigEndian: boolean;
   /** Put before keys: of a checkpoint inside another one. */
@@ -49,6 +51,7 @@ export class ZipStorages implements NumberedStorages {
 
   constructor(archive: ZipArchive, context: ReadContext, bigEndian: boolean, keyPrefix = '') {
     this.#archive = archive;
+    this.#data = archive.folder(DATA_FOLDER);
     this.#context = context;
     this.#bigEndian = bigEndian;
     this.#keyPrefix = keyPrefix;
@@ -69,7 +72,7 @@ export class ZipStorages implements NumberedStorages {
   /** For records that are plain: what they hold is known from the directory, and placing one only names its location. */
   find(storageClass: StorageClass, key: number, location: string, numel: number): number {
     const { directory, source } = this.#archive;
-    const place = this.#archive.folder(DATA_FOLDER).at(key);
+    const place = this.#data.at(key);
     if (place === undefined || !source.announceStorages || this.#bigEndian || this.#byRecord.has(place)) return -1;
     const byteLength = directory.byteLength[place] as number;
     // The long way says what is wrong.

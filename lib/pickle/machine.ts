@@ -21,7 +21,8 @@ import { NoteTaker } from './note-taker';
 import { type GlobalNames, markUnmemoized, noteFloat, noteFloatKey, noteNan } from './notes';
 import { Op } from './opcodes';
 import { rebuildOnShelf, rebuildPlainTensor } from './rebuild';
-import { fail, type Host, KnownGlobal, type NumberedStorages, StorageClass } from './rules';
+import { fail, type Host, type NumberedStorages, type StorageClass } from './rules';
+import { isRebuild, TensorConstants } from './tensor-constants';
 import { NdArray, type PyValue, Tuple, typeName } from './values';
 
 export interface UnpickleOptions {
@@ -90,6 +91,7 @@ export class Machine {
 
   readonly memo: Memo;
 
+  readonly constants: TensorConstants;
   readonly canonical = new CanonicalTensor();
   readonly canonicalEntry = new CanonicalEntry();
   /** The persistent id of the fast path: one tuple for all, since whoever resolves it does not keep it. */
@@ -110,6 +112,7 @@ export class Machine {
     this.#options = options;
     this.bytes = Buffer.from(input.buffer, input.byteOffset, input.byteLength);
     this.memo = new Memo(this.bytes);
+    this.constants = new TensorConstants(this.memo);
     this.notes = new NoteTaker(this.bytes.length);
     this.start = options.byteOffset ?? 0;
     this.end = this.bytes.length;
@@ -255,18 +258,13 @@ export class Machine {
     this.push(this.memo.value, this.memo.origin);
   }
 
-  #recalled(index: number): PyValue | undefined {
-    return this.memo.find(index) ? this.memo.value : undefined;
-  }
-
   /**
    * Reads a tensor in one step when the run after a MARK is the canonical one, leaving it on the stack in the place of
    * the function that rebuilds it, and then what follows of a dict of such tensors. False, with nothing changed, when the
    * run is another one.
    */
   readCanonicalTensors(load: (pid: PyValue) => PyValue): boolean {
-    const rebuild = this.stack[this.depth - 1];
-    if (!(rebuild instanceof KnownGlobal) || rebuild.global !== 'torch._utils._rebuild_tensor_v2') return false;
+    if (!isRebuild(this.stack[this.depth - 1])) return false;
     const run = this.canonical;
     const tensor = this.#canonicalAt(this.pos, this.memo.next, load);
     if (tensor === undefined) return false;
@@ -275,17 +273,17 @@ export class Machine {
     this.stack[this.depth - 1] = tensor;
     // Past the REDUCE: the memo store that may follow is an opcode of its own.
     this.pos = run.end + 1;
-    while (this.#readCanonicalEntry(rebuild, load));
+    while (this.#readCanonicalEntry(load));
     return true;
   }
 
   /** After a tensor: its memo store, and the next key and tensor of a dict. False, with nothing changed, for anything else. */
-  #readCanonicalEntry(rebuild: KnownGlobal, load: (pid: PyValue) => PyValue): boolean {
+  #readCanonicalEntry(load: (pid: PyValue) => PyValue): boolean {
     const run = this.canonical;
     const entry = this.canonicalEntry;
     if (!entry.read(this.bytes, this.pos) || entry.tensorPut !== this.memo.next || entry.keyPut !== entry.tensorPut + 1)
       return false;
-    if (this.#recalled(entry.rebuild) !== rebuild) return false;
+    if (!this.constants.isRebuild(entry.rebuild)) return false;
     const tensor = this.#canonicalAt(entry.end, entry.keyPut + 1, load);
     if (tensor === undefined) return false;
     this.memo.put(entry.tensorPut, this.stack[this.depth - 1] as PyValue, 0);
@@ -310,16 +308,15 @@ export class Machine {
   #canonicalAt(pos: number, firstPut: number, load: (pid: PyValue) => PyValue): PyValue | undefined {
     const run = this.canonical;
     if (!run.read(this.bytes, pos)) return undefined;
-    const storageClass = this.#recalled(run.storageClass);
-    const hooks = this.#recalled(run.hooks);
-    if (this.#recalled(run.storageWord) !== 'storage' || !(storageClass instanceof StorageClass)) return undefined;
-    if (!(hooks instanceof KnownGlobal) || hooks.global !== 'collections.OrderedDict') return undefined;
+    const { constants } = this;
+    const storageClass = constants.storageClassAt(run.storageClass);
+    if (storageClass === undefined || !constants.areUsual(run.storageWord, run.hooks)) return undefined;
     const location =
       run.location < 0
         ? this.bytes.toString('latin1', run.locationStart, run.locationEnd)
-        : this.#recalled(run.location);
+        : constants.locationAt(run.location);
     // Memo numbers are consecutive in what PyTorch writes; the machine reads anything else.
-    if (typeof location !== 'string' || run.lastPut - run.puts + 1 !== firstPut) return undefined;
+    if (location === undefined || run.lastPut - run.puts + 1 !== firstPut) return undefined;
     return this.#rebuild(storageClass, location, load);
   }
 
@@ -332,7 +329,7 @@ export class Machine {
       const place = number < 0 ? -1 : numbered.find(storageClass, number, location, run.numel);
       if (place >= 0) return rebuildOnShelf(numbered, place, run);
     }
-    const key = run.key < 0 ? this.bytes.toString('latin1', run.keyStart, run.keyEnd) : this.#recalled(run.key);
+    const key = run.key < 0 ? this.bytes.toString('latin1', run.keyStart, run.keyEnd) : this.memo.valueAt(run.key);
     if (typeof key !== 'string') return undefined;
     this.scratchId[1] = storageClass;
     this.scratchId[2] = key;

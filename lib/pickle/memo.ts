@@ -32,6 +32,8 @@ export class Memo {
   origin = 0;
   /** Entries stored, those of runs included. */
   count = 0;
+  /** How many of them were out of order: one of these may replace what was found before. */
+  strays = 0;
 
   readonly #bytes: Buffer;
   readonly #values = new ChunkedList<PyValue>();
@@ -57,6 +59,7 @@ export class Memo {
     // cPickle of Python 2 counts from 1.
     if (this.#next === 0 && this.#runCount === 0 && index === 1) this.#base = this.#next = 1;
     if (index !== this.#next) {
+      this.strays++;
       this.#far.set(index, [value, origin]);
       return;
     }
@@ -98,6 +101,11 @@ export class Memo {
       this.origin = this.#origins.at(position);
     }
     return true;
+  }
+
+  /** What was stored there; undefined where nothing was. Throws NotCanonical as `find`. */
+  valueAt(index: number): PyValue | undefined {
+    return this.find(index) ? this.value : undefined;
   }
 
   #field(run: number, field: number): number {
