@@ -103,15 +103,8 @@ export class CanonicalTensor {
   }
 
   #u32(bytes: Buffer): number {
-    const at = this.#pos;
     this.#pos += 4;
-    return (
-      ((bytes[at] as number) |
-        ((bytes[at + 1] as number) << 8) |
-        ((bytes[at + 2] as number) << 16) |
-        ((bytes[at + 3] as number) << 24)) >>>
-      0
-    );
+    return u32(bytes, this.#pos - 4);
   }
 
   #recall(bytes: Buffer): number {
@@ -228,7 +221,7 @@ export class CanonicalEntry {
     this.tensorPut = this.#index(bytes, Op.BINPUT, Op.LONG_BINPUT);
     if (this.tensorPut < 0 || bytes[this.end] !== Op.BINUNICODE) return false;
     this.keyStart = this.end + 5;
-    this.keyEnd = this.keyStart + bytes.readUInt32LE(this.end + 1);
+    this.keyEnd = this.keyStart + u32(bytes, this.end + 1);
     if (this.keyEnd + 12 > bytes.length) return false;
     this.end = this.keyEnd;
     this.keyPut = this.#index(bytes, Op.BINPUT, Op.LONG_BINPUT);
@@ -242,6 +235,17 @@ export class CanonicalEntry {
     if (op === short) return bytes[this.end++] as number;
     if (op !== long) return -1;
     this.end += 4;
-    return bytes.readUInt32LE(this.end - 4);
+    return u32(bytes, this.end - 4);
   }
+}
+
+/** `readUInt32LE` without its checks: four or more for each tensor, in code that is seldom compiled yet. Bytes beyond the end count as 0. */
+function u32(bytes: Buffer, at: number): number {
+  return (
+    ((bytes[at] as number) |
+      ((bytes[at + 1] as number) << 8) |
+      ((bytes[at + 2] as number) << 16) |
+      ((bytes[at + 3] as number) << 24)) >>>
+    0
+  );
 }
