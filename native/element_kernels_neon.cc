@@ -1,5 +1,5 @@
 /*
- * element_kernels_neon.cc - conversions to float32 on arm64; written from the manual, not yet run
+ * element_kernels_neon.cc - conversions to float32 on arm64; run under emulation only
  */
 #include "element_kernels_simd.h"
 

@@ -1,5 +1,5 @@
 /*
- * os_file_windows.cc - Windows; written from the documentation, not yet run
+ * os_file_windows.cc - Windows; written from the documentation, run under Wine only
  */
 #if defined(_WIN32)
 

@@ -1,5 +1,5 @@
 /*
- * temp_file_windows.cc - temporary files on Windows; written from the documentation, not yet run
+ * temp_file_windows.cc - temporary files on Windows; written from the documentation, run under Wine only
  *
  * A live writer's file is opened without FILE_SHARE_DELETE, so deleting it fails while the writer lives: no lock needed.
  */
@@ -9,7 +9,10 @@
 #define NOMINMAX
 #include <windows.h>
 
+#include <cstdint>
+#include <cstring>
 #include <utility>
+#include <vector>
 
 #include "temp_file.h"
 #include "windows_text.h"
@@ -37,12 +40,32 @@ std::string ResolveLinks(const std::string& path) {
   CloseHandle(file);
   if (length == 0 || length >= text.size()) return path;
   text.resize(length);
+  // `\\?\C:\...`: the prefix is for the system, and not for whoever reads a message.
+  if (text.compare(0, 4, L"\\\\?\\") == 0 && text.compare(4, 4, L"UNC\\") != 0 && length < MAX_PATH + 4) text.erase(0, 4);
   return Utf8Path(text);
 }
 
 size_t NameBegin(const std::string& path) {
   const size_t separator = path.find_last_of("/\\:");
   return separator == std::string::npos ? 0 : separator + 1;
+}
+
+// Renames an open file over `target`, which others may have open with FILE_SHARE_DELETE: the rename of POSIX, in Windows 10
+// since version 1607.  False where the system or the file system has no such rename, and when it fails.
+bool ReplaceOpenFile(HANDLE file, const std::string& target) {
+  // FILE_RENAME_INFO with `Flags` in the place of `ReplaceIfExists`; FileRenameInfoEx (ntddk.h, minwinbase.h).
+  constexpr DWORD kReplaceIfExists = 1, kPosixSemantics = 2;
+  constexpr FILE_INFO_BY_HANDLE_CLASS kFileRenameInfoEx = static_cast<FILE_INFO_BY_HANDLE_CLASS>(22);
+  const std::wstring name = WidePath(target);
+  const size_t name_bytes = name.size() * sizeof(wchar_t);
+  std::vector<uint64_t> memory((sizeof(FILE_RENAME_INFO) + name_bytes) / sizeof(uint64_t) + 1);
+  FILE_RENAME_INFO* rename = reinterpret_cast<FILE_RENAME_INFO*>(memory.data());
+  const DWORD flags = kReplaceIfExists | kPosixSemantics;
+  std::memcpy(rename, &flags, sizeof(flags));
+  rename->FileNameLength = static_cast<DWORD>(name_bytes);
+  std::memcpy(rename->FileName, name.data(), name_bytes);
+  const DWORD size = static_cast<DWORD>(memory.size() * sizeof(uint64_t));
+  return SetFileInformationByHandle(file, kFileRenameInfoEx, rename, size) != 0;
 }
 
 void RemoveLeftovers(const std::string& directory, const std::string& prefix) {
@@ -73,8 +96,8 @@ Result<TempFile> TempFile::Create(const std::string& target, uint64_t byte_lengt
   RemoveLeftovers(directory, prefix);
   for (int attempt = 0; attempt < kMaxCreations; attempt++) {
     const std::string temp_path = directory + MakeTempName(prefix);
-    HANDLE file = CreateFileW(WidePath(temp_path).c_str(), GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, nullptr,
-                              CREATE_NEW, FILE_ATTRIBUTE_NORMAL, nullptr);
+    HANDLE file = CreateFileW(WidePath(temp_path).c_str(), GENERIC_READ | GENERIC_WRITE | DELETE, FILE_SHARE_READ,
+                              nullptr, CREATE_NEW, FILE_ATTRIBUTE_NORMAL, nullptr);
     if (file == INVALID_HANDLE_VALUE) {
       if (GetLastError() == ERROR_FILE_EXISTS) continue;
       return WriteError(GetLastError(), "create a file beside", path);
@@ -104,8 +127,8 @@ TempFile::~TempFile() {
   Remove();
 }
 
-// MoveFileEx replaces the target in one step, and fails while anybody has the target mapped or open without
-// FILE_SHARE_DELETE; then the temporary file stays until Remove().
+// Both ways replace the target in one step. MoveFileEx fails while anybody has the target mapped or open; then the temporary
+// file stays until Remove().
 Status TempFile::Commit(uint64_t byte_length, bool fsync) {
   if (reserved_ > byte_length) {
     FILE_END_OF_FILE_INFO end;
@@ -115,12 +138,25 @@ Status TempFile::Commit(uint64_t byte_length, bool fsync) {
     }
   }
   if (fsync && !FlushFileBuffers(file_)) return WriteError(GetLastError(), "flush", temp_path_);
-  // An open file cannot be renamed without FILE_SHARE_DELETE.
+  const bool replaced = ReplaceOpenFile(file_, target_path_);
+  // MoveFileEx cannot rename a file that is open without FILE_SHARE_DELETE.
   CloseHandle(file_);
   file_ = INVALID_HANDLE_VALUE;
+  if (replaced) {
+    temp_path_.clear();
+    return Status();
+  }
   const DWORD flags = MOVEFILE_REPLACE_EXISTING | (fsync ? MOVEFILE_WRITE_THROUGH : 0);
   if (!MoveFileExW(WidePath(temp_path_).c_str(), WidePath(target_path_).c_str(), flags)) {
-    return WriteError(GetLastError(), "replace", target_path_);
+    const DWORD error_number = GetLastError();
+    if (error_number != ERROR_ACCESS_DENIED && error_number != ERROR_SHARING_VIOLATION &&
+        error_number != ERROR_USER_MAPPED_FILE) {
+      return WriteError(error_number, "replace", target_path_);
+    }
+    return MakeError(ErrorCode::kWriteFailed,
+                     "cannot replace \"%s\": %s Windows keeps a file that is mapped or open, perhaps in this process: close "
+                     "it first, or save under another name",
+                     target_path_.c_str(), WindowsErrorText(error_number).c_str());
   }
   temp_path_.clear();
   return Status();

@@ -51,8 +51,11 @@ export async function openSource(source: CheckpointSource, options: OpenSourceOp
     return spool(webStreamReader(source.stream()), { ...spooling, expectedBytes: source.size });
   }
   if (isFileHandle(source)) {
-    if ((await source.stat()).isFile()) return LocalFile.open(source.fd, io, undefined);
-    return spool(iterableReader(source.createReadStream({ autoClose: false })), spooling);
+    const isFile = (await source.stat()).isFile();
+    // On Windows a descriptor belongs to the C runtime of Node.js, and the addon has one of its own.
+    if (isFile && process.platform !== 'win32') return LocalFile.open(source.fd, io, undefined);
+    const bytes = source.createReadStream({ autoClose: false, ...(isFile && { start: 0 }) });
+    return spool(iterableReader(bytes), spooling);
   }
   if (isWebStream(source)) return spool(webStreamReader(source), spooling);
   if (isAsyncIterable(source)) return spool(iterableReader(source), spooling);
