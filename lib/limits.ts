@@ -21,7 +21,7 @@ export interface Limits {
    * Bytes of memory that the dicts, lists, tuples, sets and objects of one pickle may take, beside those of the pickle
    * itself: about 256 for each, and what calls copy. A byte of a pickle can ask for a dict, so that 20 MB would fill the
    * heap. Default: half of the largest heap of this process; `--max-old-space-size` raises both. Of this, what calls copy
-   * is 32 times the pickle and 128 MiB at most, unless the limit is given.
+   * is 32 times the pickle and 32 MiB at most, unless the limit is given.
    */
   maxObjectBytes: number;
   /** Bytes of all strings of one pickle, after decoding. */

@@ -49,13 +49,13 @@ const CANONICAL_OPCODES = 25;
 const OBJECT_BYTES = 256;
 /** Bytes of a note on a number: up to 200 for the first of a container. */
 const NOTE_BYTES = 160;
-/** Bytes that an item takes where it is copied: in an array, and in a Map or Set. */
+/** Bytes that an argument takes, and what a call may make of each of its items: an entry of a Map or Set. */
 const ITEM_BYTES = 8;
 const ENTRY_BYTES = 32;
 
 /** What calls may copy where no limit is given: Python writes one copy of what it holds, now and then two. */
 const COPIED_TIMES = 32;
-const COPIED_BYTES = 1 << 27;
+const COPIED_BYTES = 1 << 25;
 
 /** Origin of a number that is a Python float although it is integral. */
 export const FLOAT = -1;
@@ -457,7 +457,7 @@ export class Machine {
     for (const arg of args) {
       if (typeof arg === 'string') bytes += arg.length;
       else if (typeof arg !== 'object' || arg === null) continue;
-      else if (Array.isArray(arg)) bytes += arg.length * ITEM_BYTES;
+      else if (Array.isArray(arg)) bytes += arg.length * ENTRY_BYTES;
       else if (arg instanceof Uint8Array) bytes += arg.byteLength;
       else if (arg instanceof Map || arg instanceof Set) bytes += arg.size * ENTRY_BYTES;
       else if (arg instanceof NdArray) bytes += arg.data.byteLength;
