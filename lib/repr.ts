@@ -46,6 +46,8 @@ const MAX_PIECES = 1 << 24;
 /** The same within what is shown a second time: a file of sixty tuples, each twice in the next, has 2^60 of them. */
 const MAX_REPEATED_CHARACTERS = 1 << 22;
 const MAX_REPEATED_PIECES = 1 << 19;
+/** Containers in containers: Python itself gives up long before, and what is open takes memory here. */
+const MAX_DEPTH = 10_000;
 /** Every level of modules indents all the lines below it: this many are deep enough to read. */
 const MAX_MODULE_DEPTH = 256;
 
@@ -104,7 +106,7 @@ export function repr(root: unknown): string {
   const enter = (child: Child, within: boolean): void => {
     const repeated = isShown(child.value) || within;
     const text = leafText(child) ?? cycleText(child.value as object, open);
-    const tooDeep = child.captured && captures >= MAX_MODULE_DEPTH;
+    const tooDeep = frames.length >= MAX_DEPTH || (child.captured && captures >= MAX_MODULE_DEPTH);
     if (text !== undefined || tooDeep) {
       if (child.captured) answer = text ?? '...';
       else out.push(text ?? '...');

@@ -25,10 +25,12 @@ export function isTensor(value: unknown): value is AnyTensor {
 /** One step of a path. */
 type Step = readonly [key: PyValue, value: PyValue, isFloat?: boolean];
 
-/** What is left to be walked of a container at `path`. */
+/** What is left to be walked of a container at `path`: the items of a list from `at` on, or steps. */
 interface Level {
   readonly path: string;
-  readonly steps: Iterator<Step>;
+  readonly items: readonly PyValue[] | undefined;
+  at: number;
+  readonly steps: Iterator<Step> | undefined;
   /** Whether the steps are the entries of a Map themselves. */
   readonly isMap: boolean;
 }
@@ -141,6 +143,11 @@ function isContainer(value: PyValue): boolean {
   return isPlainObject(value) || (value as Picklable)[getPickled] !== undefined || pickledForm(value) !== undefined;
 }
 
+/** Nothing can be reached through it, nor through its attributes: such a dict may stand a million times in a small file. */
+function isEmptyMap(value: object): boolean {
+  return value instanceof Map && value.size === 0 && !(value instanceof OrderedDict && value.attributes);
+}
+
 /** A dict that was loaded with `dicts: 'object'`. */
 function isPlainObject(value: object): value is Record<string, PyValue> {
   return Object.getPrototypeOf(value) === null;
@@ -227,23 +234,37 @@ class Walk<T extends PyValue> implements IterableIterator<[path: string, value: 
     if (this.#given !== undefined) this.#lookInto(this.#given, this.#givenPath);
     this.#given = undefined;
     for (let top = this.#top; top !== undefined; top = this.#top) {
-      // Two calls for one: V8 knows the iterators of Maps where there are no others.
-      const { done, value: step } = top.isMap ? top.steps.next() : top.steps.next();
-      if (done) {
-        this.#leave();
-        continue;
-      }
-      const value = step[1];
+      let value: PyValue;
+      let path: string;
       // The entry of a Map is an array made for us: where it says all, it is the answer.
-      const isAnswer = top.isMap && top.path === '' && typeof step[0] === 'string';
-      const path = isAnswer ? (step[0] as string) : joinPath(top.path, step[0], step[2]);
+      let entry: Step | undefined;
+      if (top.items) {
+        value = top.items[top.at] as PyValue;
+        const index = `[${top.at++}]`;
+        path = top.path + index;
+        // Before what the last item holds: of lists in lists, a million deep, none is kept.
+        if (top.at >= top.items.length) this.#leave();
+      } else {
+        const steps = top.steps as Iterator<Step>;
+        // Two calls for one: V8 knows the iterators of Maps where there are no others.
+        const { done, value: step } = top.isMap ? steps.next() : steps.next();
+        if (done) {
+          this.#leave();
+          continue;
+        }
+        value = step[1];
+        if (top.isMap && top.path === '' && typeof step[0] === 'string') {
+          path = step[0];
+          entry = step;
+        } else path = joinPath(top.path, step[0], step[2]);
+      }
       if (this.#wanted(value)) {
         this.#budget?.spend(path);
         if (!isBareTensor(value)) {
           this.#given = value;
           this.#givenPath = path;
         }
-        return { done: false, value: isAnswer ? (step as unknown as [string, T]) : [path, value] };
+        return { done: false, value: (entry as [string, T] | undefined) ?? [path, value] };
       }
       this.#lookInto(value, path);
     }
@@ -252,8 +273,16 @@ class Walk<T extends PyValue> implements IterableIterator<[path: string, value: 
 
   #enter(path: string, steps: Iterable<Step> | undefined): void {
     if (!steps) return;
-    this.#top = { path, steps: steps[Symbol.iterator](), isMap: steps instanceof Map };
-    this.#levels.push(this.#top);
+    this.#push({ path, items: undefined, at: 0, steps: steps[Symbol.iterator](), isMap: steps instanceof Map });
+  }
+
+  #enterItems(path: string, items: readonly PyValue[]): void {
+    if (items.length > 0) this.#push({ path, items, at: 0, steps: undefined, isMap: false });
+  }
+
+  #push(level: Level): void {
+    this.#levels.push(level);
+    this.#top = level;
   }
 
   #leave(): void {
@@ -270,11 +299,14 @@ class Walk<T extends PyValue> implements IterableIterator<[path: string, value: 
       if (attributes === undefined || attributes === null) return;
       this.#seen.add(value);
       this.#enter(joinPath(path, '__attrs__'), childrenOf(attributes));
-    } else if (value instanceof NdArray) this.#enter(path, objectArraySteps(value));
-    else {
-      const steps = childrenOf(value);
+    } else if (value instanceof NdArray) this.#enterItems(path, value.objects ?? []);
+    else if (Array.isArray(value)) {
       // A tuple of plain values is no container that could be reached again.
-      if (steps && !isPlainTuple(value)) this.#seen.add(value);
+      if (value.length > 0 && !isPlainTuple(value)) this.#seen.add(value);
+      this.#enterItems(path, value);
+    } else if (!isEmptyMap(value)) {
+      const steps = childrenOf(value);
+      if (steps) this.#seen.add(value);
       this.#enter(path, steps);
     }
   }
