@@ -20,15 +20,18 @@ export interface Limits {
   /**
    * Bytes of memory that the dicts, lists, tuples, sets and objects of one pickle may take, beside those of the pickle
    * itself: about 256 for each, and what calls copy. A byte of a pickle can ask for a dict, so that 20 MB would fill the
-   * heap. Default: half of the largest heap of this process; `--max-old-space-size` raises both. Of this, what calls copy
-   * is 32 times the pickle and 32 MiB at most, unless the limit is given.
+   * heap. Default: half of the largest heap of this process; `--max-old-space-size` raises both. Unless the limit is given,
+   * it is also no more than 128 MiB and 128 times what the pickle takes in the file; and what calls copy, 32 MiB and 32 times.
    */
   maxObjectBytes: number;
   /** Bytes of all strings of one pickle, after decoding. */
   maxStringBytes: number;
   /** Bytes of one big integer. Python itself refuses to print more than 4,300 digits, about 1,800 bytes. */
   maxIntegerBytes: number;
-  /** Bytes that all deflated records of one checkpoint may inflate to; and the ratio one record may reach. */
+  /**
+   * Bytes that all deflated records of one checkpoint may inflate to; and the ratio one record may reach. Unless it is given,
+   * that of a pickle which inflates to more than 32 MiB is 100.
+   */
   maxInflatedBytes: number;
   maxInflateRatio: number;
   /** Nested torch.save blobs inside a bare pickle, counted over the whole file. */

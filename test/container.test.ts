@@ -377,6 +377,25 @@ describe('deflated records', () => {
     expect(failure(zipCheckpoint(), { limits: { maxPickleBytes: 20 } }).code).toBe('LIMIT_EXCEEDED');
   });
 
+  // Regression: 390 KB inflated to 400 MB of empty dicts, which took 20 seconds and 3 GB.
+  test('bombs: a pickle asks for no more than its bytes in the file are worth', () => {
+    const long = (opcodes: string, length: number): Buffer =>
+      zipCheckpoint({
+        'data.pkl': { deflate: true, bytes: bytesOf('\x80\x02(', opcodes.repeat(length / opcodes.length), 't.') },
+      });
+    const values = long('N0', 40 << 20);
+    const { code, message, hint } = failure(values);
+    expect([code, hint]).toEqual(['LIMIT_EXCEEDED', 'raise the limit if the file is trusted']);
+    expect(message).toContain('limits.maxInflateRatio (100)');
+    expect(openSync(values, { limits: { maxInflateRatio: 1100 } }).root).toHaveLength(0);
+
+    const dicts = long('}', 600_000);
+    expect(failure(dicts).message).toContain('limits.maxObjectBytes');
+    expect(openSync(dicts, { limits: { maxObjectBytes: 2 ** 28 } }).root).toHaveLength(600_000);
+    // As long in the file as in memory.
+    expect(openSync(bytesOf('\x80\x02(', '}'.repeat(600_000), 't.')).root).toHaveLength(600_000);
+  });
+
   test('damaged ones', () => {
     const bytes = zipCheckpoint({ 'data/0': { bytes: Buffer.alloc(16, 0xff), method: 8 } });
     expect(() => get(bytes, 'w').storage.bytes()).toThrow(expect.objectContaining({ code: 'ZIP_CORRUPT' }));

@@ -36,6 +36,8 @@ export interface PickleOptions {
   record?: string;
   /** Where in `bytes` the pickle starts; default 0. */
   byteOffset?: number;
+  /** How many bytes of a file `bytes` come from, where they were inflated. */
+  storedLength?: number;
   /** Resolves persistent ids; without it a pickle that has one is corrupt. */
   persistentLoad?: (pid: PyValue) => PyValue;
   /** The same for a storage whose key is a number, given apart: see machine.ts. */

@@ -15,40 +15,55 @@ import { MemoryBytes, type StorageBytes } from '../tensor/storage';
 const MAX_PIECE_BYTES = 4 << 20;
 const MIN_PIECE_BYTES = 64;
 
+/**
+ * What is needed at once, such as a pickle, is followed byte by byte, and a longer one than this has names: those of layers
+ * and optimizers deflate to a fifth, a list of one number to a five-hundredth.
+ */
+const LONG_PICKLE_BYTES = 32 << 20;
+const LONG_PICKLE_RATIO = 100;
+
 /** What the deflated records of one checkpoint may still inflate to. */
 export class InflateBudget {
   readonly #limits: Limits;
+  readonly #longPickleRatio: number;
   #leftBytes: number;
 
   constructor(limits: Limits) {
     this.#limits = limits;
     this.#leftBytes = limits.maxInflatedBytes;
+    const isGiven = Object.hasOwn(limits, 'maxInflateRatio');
+    this.#longPickleRatio = isGiven ? limits.maxInflateRatio : LONG_PICKLE_RATIO;
+  }
+
+  /** The same as `spend` for a record that is needed at once. */
+  spendOnPickle(storedLength: number, byteLength: number, record: string): void {
+    const ratio = byteLength > LONG_PICKLE_BYTES ? this.#longPickleRatio : this.#limits.maxInflateRatio;
+    this.spend(storedLength, byteLength, record, ratio);
   }
 
   /** Throws LIMIT_EXCEEDED rather than let `storedLength` bytes become `byteLength`. */
-  spend(storedLength: number, byteLength: number, record: string): void {
-    const { maxInflateRatio, maxInflatedBytes } = this.#limits;
-    if (byteLength > storedLength * maxInflateRatio + MIN_PIECE_BYTES) {
+  spend(storedLength: number, byteLength: number, record: string, ratio = this.#limits.maxInflateRatio): void {
+    const { maxInflatedBytes } = this.#limits;
+    if (byteLength > storedLength * ratio + MIN_PIECE_BYTES) {
       throw new CheckpointError(
         'LIMIT_EXCEEDED',
-        `${storedLength} deflated bytes claim to be ${byteLength}, more than maxInflateRatio (${maxInflateRatio}) allows`,
-        { record },
+        `${storedLength} deflated bytes claim to be ${byteLength}, more than limits.maxInflateRatio (${ratio}) allows`,
+        { record, hint: 'raise the limit if the file is trusted' },
       );
     }
     if (byteLength > this.#leftBytes) {
       throw new CheckpointError(
         'LIMIT_EXCEEDED',
-        `the deflated records inflate to more than maxInflatedBytes (${maxInflatedBytes})`,
-        { record },
+        `the deflated records inflate to more than limits.maxInflatedBytes (${maxInflatedBytes})`,
+        { record, hint: 'raise the limit if the file is trusted' },
       );
     }
     this.#leftBytes -= byteLength;
   }
 }
 
-/** Inflates a record that is needed now. */
-export function inflate(stored: Uint8Array, byteLength: number, record: string, budget: InflateBudget): Uint8Array {
-  budget.spend(stored.byteLength, byteLength, record);
+/** Inflates a record that is needed now and was paid for. */
+export function inflate(stored: Uint8Array, byteLength: number, record: string): Uint8Array {
   try {
     return checkLength(inflateRawSync(stored, options(byteLength)), byteLength, record);
   } catch (error) {
@@ -101,8 +116,13 @@ export class InflatedBytes implements StorageBytes {
   bytes(): Uint8Array {
     // Asked for even when not needed: it throws CLOSED after close.
     const stored = this.#stored.bytes();
-    this.#inflated ??= aligned(inflate(stored, this.byteLength, this.#record, this.#budget));
+    this.#inflated ??= this.#inflateNow(stored);
     return this.#inflated;
+  }
+
+  #inflateNow(stored: Uint8Array): Uint8Array {
+    this.#budget.spend(stored.byteLength, this.byteLength, this.#record);
+    return aligned(inflate(stored, this.byteLength, this.#record));
   }
 
   span(): Span {

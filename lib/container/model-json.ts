@@ -38,6 +38,7 @@ export function readModelJson(archive: ZipArchive, context: ReadContext): PyValu
   const attributes = archive.has('attributes.pkl')
     ? context.unpickle(archive.read('attributes.pkl'), {
         record: 'attributes.pkl',
+        storedLength: archive.storedLength('attributes.pkl'),
         tensorFromId: (id) => pick(built, id, 'tensor'),
       }).value
     : [];

@@ -50,6 +50,7 @@ export function readTorchScript(archive: ZipArchive, context: ReadContext): Cont
     if (!archive.has(record)) continue;
     const { value } = context.unpickle(archive.read(record), {
       record,
+      storedLength: archive.storedLength(record),
       persistentLoad: (pid) => storages.load(pid, folders),
     });
     if (prefix === '') root = value;

@@ -98,7 +98,14 @@ export class ZipArchive {
         hint: 'use load() on the URL',
       });
     const stored = this.source.read(byteOffset, storedLength);
-    return this.#isDeflated(index, record) ? inflate(stored, byteLength, record, this.#budget) : stored;
+    if (!this.#isDeflated(index, record)) return stored;
+    this.#budget.spendOnPickle(storedLength, byteLength, record);
+    return inflate(stored, byteLength, record);
+  }
+
+  /** Bytes of a record in the file, before inflating. */
+  storedLength(record: string): number {
+    return this.directory.storedLength[this.#demand(record)] as number;
   }
 
   /** The record as text, for the short ones; undefined when there is none. */

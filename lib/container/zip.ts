@@ -29,6 +29,7 @@ export function readZip(archive: ZipArchive, context: ReadContext, keyPrefix = '
   const storages = new ZipStorages(archive, context, facts.byteOrder === 'big', keyPrefix);
   const { value } = context.unpickle(archive.read('data.pkl'), {
     record: 'data.pkl',
+    storedLength: archive.storedLength('data.pkl'),
     persistentLoad: (pid) => storages.load(pid, [DATA_FOLDER]),
     numberedStorages: storages,
   });

@@ -36,6 +36,8 @@ export interface UnpickleOptions {
   byteOffset?: number;
   /** Added to the byte offsets of errors: where the bytes begin in their file or record. */
   baseOffset?: number;
+  /** How many bytes of a file the bytes come from, where they were inflated: what the pickle may ask for goes by these. */
+  storedLength?: number;
   record?: string | undefined;
   persistentLoad?: ((pid: PyValue) => PyValue) | undefined;
   /** What `persistentLoad` gives for storages whose keys are numbers in decimal. */
@@ -53,9 +55,12 @@ const NOTE_BYTES = 160;
 const ITEM_BYTES = 8;
 const ENTRY_BYTES = 32;
 
-/** What calls may copy where no limit is given: Python writes one copy of what it holds, now and then two. */
+/** What objects may take where no limit is given: Python writes an empty dict, with its memo store, in two bytes. */
+const OBJECT_TIMES = 128;
+const OBJECT_EXTRA_BYTES = 1 << 27;
+/** What calls may copy then: Python writes one copy of what it holds, now and then two. */
 const COPIED_TIMES = 32;
-const COPIED_BYTES = 1 << 25;
+const COPIED_EXTRA_BYTES = 1 << 25;
 
 /** Origin of a number that is a Python float although it is integral. */
 export const FLOAT = -1;
@@ -104,8 +109,10 @@ export class Machine {
   stringBytes = 0;
   /** What the objects made so far take, beyond twice the bytes of the pickle: what it holds itself is free. */
   #objectBytes: number;
-  /** What calls were given, and may be where `maxObjectBytes` is not given. */
+  /** Of these, what calls were given. */
   #copiedBytes = 0;
+  /** What either may be where `maxObjectBytes` is not given: a file of a kilobyte is no reason to fill half of the heap. */
+  readonly #objectAllowance: number;
   readonly #copyAllowance: number;
 
   constructor(input: Uint8Array, options: UnpickleOptions, fast: boolean) {
@@ -116,10 +123,13 @@ export class Machine {
     this.notes = new NoteTaker(this.bytes.length);
     this.start = options.byteOffset ?? 0;
     this.end = this.bytes.length;
-    this.#objectBytes = -2 * this.bytes.length;
-    this.#copyAllowance = Object.hasOwn(options.limits, 'maxObjectBytes')
-      ? Number.POSITIVE_INFINITY
-      : COPIED_TIMES * this.bytes.length + COPIED_BYTES;
+    const storedLength = options.storedLength ?? this.bytes.length;
+    const isGiven = Object.hasOwn(options.limits, 'maxObjectBytes');
+    const allowed = (times: number, extra: number): number =>
+      isGiven ? Number.POSITIVE_INFINITY : times * storedLength + extra;
+    this.#objectBytes = -2 * storedLength;
+    this.#objectAllowance = allowed(OBJECT_TIMES, OBJECT_EXTRA_BYTES);
+    this.#copyAllowance = allowed(COPIED_TIMES, COPIED_EXTRA_BYTES);
     this.pos = this.start;
     this.opAt = this.start;
     this.limits = options.limits;
@@ -151,8 +161,9 @@ export class Machine {
 
   #spend(bytes: number): void {
     this.#objectBytes += bytes;
-    if (this.#objectBytes > 0 && this.#objectBytes > this.limits.maxObjectBytes)
-      this.exceed('maxObjectBytes', this.limits.maxObjectBytes);
+    if (this.#objectBytes <= 0) return;
+    const limit = Math.min(this.#objectAllowance, this.limits.maxObjectBytes);
+    if (this.#objectBytes > limit) this.exceed('maxObjectBytes', limit);
   }
 
   pushMark(): void {
