@@ -130,6 +130,12 @@ describe('show', () => {
       /did you mean "encoder\.weight"/,
     );
   });
+
+  // Regression: each path of a nest was looked at whole, which took minutes for 200,000 levels.
+  test('an unknown path of a nest is unknown soon', async () => {
+    const nest = bytesOf('\x80\x02]', '\x85'.repeat(200_000), '.');
+    await expect(show(nest, 'x')).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  });
 });
 
 describe('diff', () => {

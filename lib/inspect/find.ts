@@ -8,6 +8,8 @@ import { walk } from '../walk';
 import { leavesOf } from './leaves';
 
 const MAX_SUGGESTIONS = 3;
+/** Longer paths are no one's typing error; those of a nest of a million levels have a terabyte together. */
+const MAX_LIKENESS = 4096;
 
 /** Throws NOT_FOUND with the paths that look like it. */
 export function findValue(checkpoint: Checkpoint, path: string, file?: string): PyValue {
@@ -34,6 +36,7 @@ function nearPaths(checkpoint: Checkpoint, path: string): string[] {
   const last = wanted.split('.').at(-1) as string;
   const found: [score: number, path: string][] = [];
   for (const [candidate] of walk(checkpoint.root)) {
+    if (candidate.length > MAX_LIKENESS) continue;
     const text = candidate.toLowerCase();
     if (text === '') continue;
     // The same letters in another case, a missing prefix, a part of it, or at least the same end.
