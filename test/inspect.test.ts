@@ -350,6 +350,8 @@ describe('scan', () => {
     const pickle = py.pickle(py.global('a', 'B'), py.tuple(py.text('x')), 'R');
     expect(pickleGlobals(pickle)).toMatchObject({ whole: true, byteEnd: pickle.length });
     for (let at = 0; at < pickle.length; at++) expect(pickleGlobals(pickle.subarray(0, at)).whole).toBe(false);
+    // Regression: the stack of a pickle of 150 MB ended the process, and so did one of 390 KB that inflated to it.
+    for (const opcode of 'N(') expect(pickleGlobals(Buffer.alloc(25_000_000, opcode)).byteEnd).toBeLessThan(25_000_000);
   });
 });
 

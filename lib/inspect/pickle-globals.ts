@@ -6,6 +6,7 @@
  * every other value is `undefined`. A hostile pickle may underflow the stack or miss marks: that is as good as a value
  * nobody knows.
  */
+import { DEFAULT_LIMITS } from '../limits';
 import { parseQuoted, parseRawUnicode } from '../pickle/decode';
 import { python3Name } from '../pickle/names';
 import { Op } from '../pickle/opcodes';
@@ -123,6 +124,7 @@ class Machine {
       case Op.EXT4:
         return this.#extension(this.#number(4));
       case Op.MARK:
+        if (this.#marks.length >= DEFAULT_LIMITS.maxMarks) return false;
         this.#marks.push(this.#stack.length);
         return true;
       case Op.POP:
@@ -247,6 +249,8 @@ class Machine {
   }
 
   #push(value: Value): void {
+    // An array of a hundred million elements ends the process.
+    if (this.#stack.length >= DEFAULT_LIMITS.maxStackDepth) throw new RangeError('too many values');
     this.#stack.push(value);
   }
 
