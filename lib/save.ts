@@ -17,7 +17,6 @@
  */
 import type { FileHandle } from 'node:fs/promises';
 import { Writable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
 import { planCompaction, type Relocate } from './compact';
 import { legacyRecords, MAGIC_NUMBER, PROTOCOL_VERSION, SYSTEM_INFO, sortedKeys } from './container/legacy-writer';
 import type { NameDigits } from './container/serialization-id';
@@ -37,6 +36,7 @@ import {
   StreamSink,
   webOutput,
 } from './sink/stream-sink';
+import { pathOfFileUrl } from './source/local-path';
 import type { OnProgress } from './source/progress';
 import type { Storage, StorageBytes } from './tensor/storage';
 
@@ -208,7 +208,7 @@ async function drive(plan: Plan, sink: RecordSink & { abort(error?: unknown): Pr
 
 function pathOf(target: unknown): string | undefined {
   if (typeof target === 'string') {
-    if (target.startsWith('file:')) return fileURLToPath(target);
+    if (target.startsWith('file:')) return pathOfFileUrl(target);
     // As `load` takes them for URLs, they are no paths here.
     const remote = /^(https?|s3):\/\//i.exec(target);
     if (remote) throw new TypeError(`cannot save to a ${remote[1]}: URL; save to a file or stream`);
@@ -217,7 +217,7 @@ function pathOf(target: unknown): string | undefined {
   if (!(target instanceof URL)) return undefined;
   if (target.protocol !== 'file:')
     throw new TypeError(`cannot save to a ${target.protocol} URL; save to a file or stream`);
-  return fileURLToPath(target);
+  return pathOfFileUrl(target);
 }
 
 function outputOf(target: FileHandle | Writable | WritableStream<Uint8Array>, fsync: boolean): ByteOutput {

@@ -12,6 +12,7 @@ import { addon } from '../lib/binding';
 import { CheckpointError } from '../lib/errors';
 import { DEFAULT_LIMITS } from '../lib/limits';
 import { open } from '../lib/load';
+import { save } from '../lib/save';
 import type { ByteSource } from '../lib/source/byte-source';
 import { LocalFile } from '../lib/source/local-file';
 import { MemorySource } from '../lib/source/memory';
@@ -114,6 +115,23 @@ test('a FileHandle is read from its start and stays open', async () => {
   const { buffer } = await handle.read(Buffer.alloc(4), 0, 4);
   expect(Buffer.from(buffer).equals(checkpoint.subarray(10, 14))).toBe(true);
   await handle.close();
+});
+
+// Regression: these were the errors of Node.js.
+test('a FileHandle that was closed, and a URL whose path is no text, are CheckpointErrors', async () => {
+  const handle = await openFile(path);
+  await handle.close();
+  expect(await failure(openSource(handle, options))).toMatchObject({
+    code: 'IO',
+    message: expect.stringMatching(/^the FileHandle cannot be read: .*; open the file again/),
+  });
+  const url = 'file:///tmp/%ff.pt';
+  for (const source of [url, new URL(url)]) {
+    const refused = { code: 'UNSUPPORTED', path: url, hint: expect.stringContaining('FileHandle') };
+    expect(await failure(openSource(source, options))).toMatchObject(refused);
+    expect(() => openSourceSync(source)).toThrow(expect.objectContaining(refused));
+    await expect(save([], source)).rejects.toMatchObject(refused);
+  }
 });
 
 test('what is no source is a TypeError', async () => {

@@ -3,12 +3,12 @@ import { existsSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Writable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
 import { CheckpointError } from '../errors';
 import type { SaveTarget } from '../save';
 import { FileSink } from '../sink/file-sink';
 import type { RecordSink, SinkCounts, SinkRecord } from '../sink/record-sink';
 import { handleOutput, nodeOutput, StreamSink, webOutput } from '../sink/stream-sink';
+import { pathOfFileUrl } from '../source/local-path';
 import { compareFile, type Part } from './check';
 import type { PlannedFile, WriteOptions } from './target';
 
@@ -53,11 +53,11 @@ export async function writeRecords(
 
 /** The path of an output; undefined for streams. Throws TypeError for URLs of another scheme than file. */
 export function outputPath(output: unknown): string | undefined {
-  if (typeof output === 'string') return output.startsWith('file:') ? fileURLToPath(output) : output;
+  if (typeof output === 'string') return output.startsWith('file:') ? pathOfFileUrl(output) : output;
   if (!(output instanceof URL)) return undefined;
   if (output.protocol !== 'file:')
     throw new TypeError(`cannot write to a ${output.protocol} URL; write to a file or stream`);
-  return fileURLToPath(output);
+  return pathOfFileUrl(output);
 }
 
 function streamOutput(output: SaveTarget, fsync: boolean) {

@@ -1,11 +1,11 @@
 /** From whatever the user calls a checkpoint to bytes that can be read at random. */
 import { createReadStream, type Stats, statSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { fileURLToPath } from 'node:url';
 import { CheckpointError } from '../errors';
 import type { Limits } from '../limits';
 import type { ByteSource } from './byte-source';
 import { type IoMode, LocalFile } from './local-file';
+import { pathOfFileUrl } from './local-path';
 import { MemorySource } from './memory';
 import type { OnProgress } from './progress';
 import { openRemote } from './remote';
@@ -51,7 +51,7 @@ export async function openSource(source: CheckpointSource, options: OpenSourceOp
     return spool(webStreamReader(source.stream()), { ...spooling, expectedBytes: source.size });
   }
   if (isFileHandle(source)) {
-    const isFile = (await source.stat()).isFile();
+    const isFile = (await statsOf(source)).isFile();
     // On Windows a descriptor belongs to the C runtime of Node.js, and the addon has one of its own.
     if (isFile && process.platform !== 'win32') return LocalFile.open(source.fd, io, undefined);
     const bytes = source.createReadStream({ autoClose: false, ...(isFile && { start: 0 }) });
@@ -90,7 +90,7 @@ function parsePlace(source: string | URL): Place {
   const text = String(source);
   if (source instanceof URL || /^(?:file|https?|s3):\/\//i.test(text)) {
     const scheme = text.slice(0, text.indexOf(':')).toLowerCase();
-    if (scheme === 'file') return { path: fileURLToPath(text), name: text };
+    if (scheme === 'file') return { path: pathOfFileUrl(text), name: text };
     if (scheme === 'http' || scheme === 'https' || scheme === 's3') return { url: text, name: text };
     throw new TypeError(`URLs of scheme "${scheme}:" are not supported; file:, http:, https: and s3: are`);
   }
@@ -121,6 +121,18 @@ function isFileHandle(source: object): source is FileHandle {
   return (
     typeof handle.fd === 'number' && typeof handle.stat === 'function' && typeof handle.createReadStream === 'function'
   );
+}
+
+/** Throws IO for a handle that was closed. */
+async function statsOf(handle: FileHandle): Promise<Stats> {
+  try {
+    return await handle.stat();
+  } catch (cause) {
+    throw new CheckpointError('IO', `the FileHandle cannot be read: ${(cause as Error).message}`, {
+      hint: 'open the file again, and keep the handle open until the checkpoint is',
+      cause,
+    });
+  }
 }
 
 function isWebStream(source: object): source is ReadableStream<Uint8Array> {
