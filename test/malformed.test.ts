@@ -159,3 +159,11 @@ test.each([
   expect(code).toBe('LIMIT_EXCEEDED');
   expect(message).toContain(`limits.${limit}`);
 });
+
+// Regression: a stack of a hundred million values ended the process, for which 390 KB were enough in a deflated record.
+test('a scan follows no more values than the reader does', async () => {
+  const places = await childResult<number[]>(`
+    const ends = async (opcode) => (await tc.scan(Buffer.concat([Buffer.from([0x80, 2]), Buffer.alloc(21_000_000, opcode)]))).findings;
+    return (await Promise.all(['N', '('].map(ends))).map((findings) => findings[0].byteOffset);`);
+  expect(places).toEqual([20_000_002, 1_000_002]);
+});
