@@ -29,6 +29,7 @@ const PARTS = [
   ['elements', /^tensor\/(conversion|creation|elements|gather|minifloat)\./],
   ['print', /^tensor\/print[\w-]*\./],
   ['save', /^(save|compact|sink\/.*|container\/.*-writer|pickle\/(pickler.*|.*-writer))\./],
+  ['foreign', /^container\/look-alikes\./],
   ['formats', /^container\/(bare-pickle|legacy|model-json|pickle-stream|safetensors.*|signatures|tar.*)\./],
   // What opening a file takes and importing the package does not.
   ['load', /^(load|location|provenance|walk)\./],

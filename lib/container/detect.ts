@@ -11,6 +11,7 @@ import type { ByteSource } from '../source/byte-source';
 import { readBarePickle } from './bare-pickle';
 import type { ContainerKind } from './container';
 import { readLegacy } from './legacy';
+import { lookAlike } from './look-alikes';
 import { isLegacyStream, isZip, SNIFF_BYTES, safetensorsHeaderLength } from './magic';
 import { walkPickle } from './pickle-stream';
 import { readSafetensors } from './safetensors';
@@ -36,7 +37,8 @@ export function detect(source: ByteSource, limits: Limits = DEFAULT_LIMITS): Con
   const foreign = sniff(head, source.byteLength);
   if (foreign) throw notACheckpoint(foreign, source);
   if (looksLikePickle(head, source, limits)) return { format: 'pickle', read: readBarePickle };
-  throw notACheckpoint(describeUnknown(head), source);
+  const alike = lookAlike(head, source);
+  throw notACheckpoint(alike ? { ...alike, code: 'NOT_A_CHECKPOINT' } : describeUnknown(head), source);
 }
 
 function notACheckpoint(found: Sniffed, source: ByteSource): CheckpointError {

@@ -1,5 +1,6 @@
 /** What a file is, what is wrong with it, and what to do: for files that do not load, and for those that say they do. */
 import { basename, dirname } from 'node:path';
+import { lookAlike, saidBy } from '../container/look-alikes';
 import { isZip, SNIFF_BYTES, safetensorsHeaderLength, startsWith } from '../container/magic';
 import { parseSafetensorsHeader } from '../container/safetensors-header';
 import { describeUnknown, type Sniffed, sniff } from '../container/signatures';
@@ -12,10 +13,10 @@ import { isDirectory, pathOf } from '../source/local-path';
 import { type CheckpointSource, openSource } from '../source/open-source';
 import type { OnProgress } from '../source/progress';
 import { diagnoseFolder, type FolderProblem, isShardIndex } from './diagnose-folder';
-import { lookAlike, saidBy, shiftedZip, textMode, trailingZeros } from './look-alikes';
 import { indexAt, openFile } from './opening';
 import { leastBytes } from './salvage-zip';
 import { scan } from './scan';
+import { shiftedZip, textMode, trailingZeros } from './transfers';
 import { dangerousNames, unsafeText } from './unsafe';
 import { mapZip } from './zip-map';
 
