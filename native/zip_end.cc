@@ -193,17 +193,14 @@ Result<uint64_t> FindDescriptor(const ByteSource& source, uint64_t begin, uint64
   return uint64_t{0};
 }
 
-}  // namespace
-
-Result<std::vector<ZipEnd>> FindZipEnds(const ByteSource& source) {
-  const uint64_t length = source.byte_length();
+// The plausible end records of a source that ended at `length`; empty when there is none, with what the last one lacks.
+Result<std::vector<ZipEnd>> SearchEnds(const ByteSource& source, uint64_t length, Status* first_failure) {
   const size_t tail_bytes = static_cast<size_t>(std::min<uint64_t>(length, kZipMaxCommentBytes + kZipEndBytes));
   std::vector<uint8_t> tail(tail_bytes);
   Status status = source.ReadAt(length - tail_bytes, tail.data(), tail_bytes);
   if (!status.ok()) return std::move(status.error());
 
   std::vector<ZipEnd> exact_ends, other_ends;
-  Status first_failure;
   size_t candidates = 0;
   // From the back: the last record that parses is the one that most tools use.
   for (size_t i = tail_bytes < kZipEndBytes ? 0 : tail_bytes - kZipEndBytes + 1; i-- > 0;) {
@@ -213,12 +210,64 @@ Result<std::vector<ZipEnd>> FindZipEnds(const ByteSource& source) {
     Result<ZipEnd> end = ReadEnd(source, length - tail_bytes + i, &tail[i], &exact);
     if (end.ok()) {
       (exact ? exact_ends : other_ends).push_back(end.value());
-    } else if (first_failure.ok()) {
-      first_failure = std::move(end.error());
+    } else if (first_failure->ok()) {
+      *first_failure = std::move(end.error());
     }
   }
   exact_ends.insert(exact_ends.end(), other_ends.begin(), other_ends.end());
-  if (!exact_ends.empty()) return exact_ends;
+  return exact_ends;
+}
+
+// For messages only: the byte behind an archive whose end record lies before `length`; 0 when there is none.
+Result<uint64_t> ArchiveEnd(const ByteSource& source, uint64_t length) {
+  Status ignored;
+  Result<std::vector<ZipEnd>> ends = SearchEnds(source, std::min(length, source.byte_length()), &ignored);
+  if (!ends.ok()) return std::move(ends.error());
+  if (ends.value().empty()) return uint64_t{0};
+  const uint64_t offset = ends.value().front().end_record_offset;
+  // 20 - archive comment length
+  uint8_t comment[2];
+  Status status = source.ReadAt(offset + 20, comment, sizeof(comment));
+  if (!status.ok()) return std::move(status.error());
+  return offset + kZipEndBytes + LoadU16(comment);
+}
+
+// For messages only: the byte behind the last one that is not zero, as far as `kMaxScanBytes` tell.
+Result<uint64_t> SkipZerosBack(const ByteSource& source) {
+  std::vector<uint8_t> window(1 << 16);
+  uint64_t end = source.byte_length();
+  const uint64_t stop = end - std::min(end, kMaxScanBytes);
+  while (end > stop) {
+    const size_t count = static_cast<size_t>(std::min<uint64_t>(window.size(), end - stop));
+    Status status = source.ReadAt(end - count, window.data(), count);
+    if (!status.ok()) return std::move(status.error());
+    for (size_t i = count; i-- > 0;) {
+      if (window[i] != 0) return end - count + i + 1;
+    }
+    end -= count;
+  }
+  return end;
+}
+
+// For messages only: the byte behind the central directory entries that begin at `at`.
+Result<uint64_t> SkipDirectory(const ByteSource& source, uint64_t at) {
+  uint8_t bytes[kZipCentralBytes];
+  while (RangeInside(at, kZipCentralBytes, source.byte_length())) {
+    Status status = source.ReadAt(at, bytes, kZipCentralBytes);
+    if (!status.ok()) return std::move(status.error());
+    if (LoadU32(bytes) != kZipCentralSignature) break;
+    // 28 - name length, 30 - extra length, 32 - comment length
+    at += kZipCentralBytes + LoadU16(bytes + 28) + LoadU16(bytes + 30) + LoadU16(bytes + 32);
+  }
+  return at;
+}
+
+}  // namespace
+
+Result<std::vector<ZipEnd>> FindZipEnds(const ByteSource& source) {
+  Status first_failure;
+  Result<std::vector<ZipEnd>> ends = SearchEnds(source, source.byte_length(), &first_failure);
+  if (!ends.ok() || !ends.value().empty()) return ends;
   if (!first_failure.ok()) return std::move(first_failure.error());
   return DescribeMissingEnd(source);
 }
@@ -267,7 +316,22 @@ Error DescribeMissingEnd(const ByteSource& source) {
     }
     at = next;
   }
-  // `at` is where the directory would begin, or already begins.
+  // `at` is where the directory would begin, or already begins: then the archive may be whole, and too much follow it.
+  const Result<uint64_t> zeros_begin = SkipZerosBack(source);
+  if (!zeros_begin.ok()) return zeros_begin.error();
+  const Result<uint64_t> directory_end = SkipDirectory(source, at);
+  if (!directory_end.ok()) return directory_end.error();
+  for (const uint64_t before : {zeros_begin.value() + kZipEndBytes,
+                                directory_end.value() + kZip64EndBytes + kZip64LocatorBytes + kZipEndBytes}) {
+    const Result<uint64_t> end = ArchiveEnd(source, before);
+    if (!end.ok()) return end.error();
+    if (end.value() == 0) continue;
+    return MakeError(ErrorCode::kZipCorrupt,
+                     "the zip ends at byte %llu, and %llu bytes%s follow it: no reader looks for its end so far from that of "
+                     "the file",
+                     static_cast<ULL>(end.value()), static_cast<ULL>(length - end.value()),
+                     zeros_begin.value() <= end.value() ? " of zeros" : "");
+  }
   const uint64_t whole = at + expected;
   const uint64_t missing = whole > length ? whole - length : 1;
   return MakeError(ErrorCode::kTruncated,

@@ -26,7 +26,8 @@ struct ZipEnd {
 // directory ends exactly where its end records begin come before the others.
 Result<std::vector<ZipEnd>> FindZipEnds(const ByteSource& source);
 
-// For a source that begins as a ZIP file and has no end record: kTruncated, saying how many bytes are missing at least.
+// For a source that begins as a ZIP file and has no end record where one is looked for: kTruncated, saying how many bytes are
+// missing at least, or kZipCorrupt when the archive is whole and ends further ahead.
 Error DescribeMissingEnd(const ByteSource& source);
 
 }  // namespace torch_checkpoint

@@ -382,6 +382,9 @@ describe('diagnose', () => {
     ['mp4', bytesOf([0, 0, 0, 0x20], 'ftypisom', Buffer.alloc(20))],
     ['tensorflow', bytesOf([0, 0, 5, 8, 1], Buffer.alloc(30), [0x57, 0xfb, 0x80, 0x8b, 0x24, 0x75, 0x47, 0xdb])],
     ['prefixed', bytesOf('HTTP/1.1 200 OK\r\n\r\n', whole), /^19 bytes/],
+    // Regression: these were cut short.
+    ['trailed', bytesOf(whole, Buffer.alloc(70_000)), /zip ends at byte \d+, and 70000 bytes of zeros follow it$/],
+    ['trailed', bytesOf(whole, Buffer.alloc(70_000, 'x')), /and 70000 bytes follow it$/],
     ['truncated', whole.subarray(100), /beginning is missing/],
     ['truncated', bytesOf(whole.subarray(0, 500), Buffer.alloc(9500)), /last \d+ of 10000 bytes are zeros/],
     ['truncated', whole.subarray(0, 500), /it has 500 bytes of at least \d+$/],
@@ -432,6 +435,11 @@ describe('diagnose', () => {
         message: hint === undefined ? message : `${message}; ${hint}`,
       }),
     );
+  });
+
+  test('cut as advised, a zip that too much follows is whole again', async () => {
+    const { hint } = await diagnose(bytesOf(whole, Buffer.alloc(70_000)));
+    expect(hint).toContain(`truncate -s ${whole.length} FILE`);
   });
 
   test('the message does not repeat the path', async () => {

@@ -16,7 +16,7 @@ import { diagnoseFolder, type FolderProblem, isShardIndex } from './diagnose-fol
 import { indexAt, openFile } from './opening';
 import { leastBytes } from './salvage-zip';
 import { scan } from './scan';
-import { shiftedZip, textMode, trailingZeros } from './transfers';
+import { shiftedZip, textMode, trailedZip, trailingZeros } from './transfers';
 import { dangerousNames, unsafeText } from './unsafe';
 import { mapZip } from './zip-map';
 
@@ -28,7 +28,7 @@ export interface Diagnosis {
    * Of a healthy checkpoint its format: `zip`, `legacy`, `tar`, `torchscript`, `safetensors`, `pickle`, `npz`, `npy`; `gguf`
    * is told by its first bytes alone. Else what it is or
    * what ails it: `html`, `git-lfs-pointer`, `truncated`, `gzip`, `safetensors` (under a name of PyTorch), `empty`, `zip`
-   * (of something else), `json`, `hdf5`, `zeros`, `onnx`, `text-mode`, `prefixed`, `git-conflict`, `unsafe`, `corrupt`,
+   * (of something else), `json`, `hdf5`, `zeros`, `onnx`, `text-mode`, `prefixed`, `trailed`, `git-conflict`, `unsafe`, `corrupt`,
    * `unsupported`, `limits`, ... Of a folder, and of the index of a model in several files, `folder`.
    */
   readonly kind: string;
@@ -223,6 +223,8 @@ async function ailment(
   if (shifted) return { ok: false, ...shifted, salvageable: true };
   const alike = isUnknown ? lookAlike(head, bytes) : undefined;
   if (alike) return { ok: false, ...alike };
+  const trailed = trailedZip(error);
+  if (trailed) return { ok: false, ...trailed, salvageable: true };
   if (await isCutShort(error, bytes, head)) return truncated(error, bytes, head, signal);
   const garbled = error.code === 'ZIP_CORRUPT' ? textMode(bytes) : undefined;
   if (garbled) return { ok: false, ...garbled };

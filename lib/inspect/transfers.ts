@@ -1,5 +1,6 @@
 /** What went wrong with a file on the way here. */
 import { DOWNLOAD_AGAIN, type LookAlike } from '../container/look-alikes';
+import type { CheckpointError } from '../errors';
 import type { ByteSource } from '../source/byte-source';
 import { mapZip } from './zip-map';
 
@@ -19,6 +20,14 @@ export function shiftedZip(bytes: ByteSource): LookAlike | undefined {
     message: `${map.prefixBytes} bytes of something else stand before the zip`,
     hint: `cut them off: tail -c +${map.prefixBytes + 1} FILE > OUT`,
   };
+}
+
+/** A zip that more follows than a comment could be; the error says where it ends. */
+export function trailedZip({ message }: CheckpointError): LookAlike | undefined {
+  const [, said, end] = /(the zip ends at byte (\d+), and \d+ bytes(?: of zeros)? follow it)/.exec(message) ?? [];
+  return said === undefined
+    ? undefined
+    : { kind: 'trailed', message: said, hint: `cut them off: truncate -s ${end} FILE, or head -c ${end} FILE > OUT` };
 }
 
 const PROBE_BYTES = 1 << 18;
