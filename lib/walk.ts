@@ -47,6 +47,14 @@ export function joinPath(path: string, key: PyValue, isFloat = false): string {
   return `${path}[${keyRepr(key)}]`;
 }
 
+/** What stands in a path for a key that is an object, such as a parameter: it says that there is one, not which. */
+const OBJECT_KEY = '<object>';
+
+/** Whether the path leads through such a key, so that others may read the same without being mistaken. */
+export function isThroughObjectKey(path: string): boolean {
+  return path.includes(`[${OBJECT_KEY}]`);
+}
+
 /** Items of a tuple or set that its text spells out, at all depths together: a small file can nest them without end. */
 const MAX_KEY_ITEMS = 1000;
 const MAX_KEY_DEPTH = 32;
@@ -66,7 +74,7 @@ function keyRepr(key: PyValue, budget = { items: MAX_KEY_ITEMS }, depth = 0): st
     if (key instanceof Tuple) return `(${texts.join(', ')}${key.length === 1 ? ',' : ''})`;
     return texts.length > 0 ? `frozenset({${texts.join(', ')}})` : 'frozenset()';
   }
-  if (isTensor(key) || key instanceof PyObject) return '<object>';
+  if (isTensor(key) || key instanceof PyObject) return OBJECT_KEY;
   return repr(key);
 }
 

@@ -8,6 +8,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { compareFile } from '../lib/convert/check';
 import { type ConvertOptions, convert } from '../lib/convert/convert';
 import { DType } from '../lib/dtype';
+import { inspect } from '../lib/inspect/inspect';
+import { show } from '../lib/inspect/show';
 import { verify } from '../lib/inspect/verify';
 import { load, open } from '../lib/load';
 import { OrderedDict, type PyValue } from '../lib/pickle/values';
@@ -551,6 +553,43 @@ describe('outputs', () => {
     await expect(convert(path, file('cut.npz'), { ...quick, maxShardSize: '1MB' })).rejects.toThrow(TypeError);
     const twice = await saved('twice.pt', { 'a.b': floats(1), a: { b: floats(2) } });
     await expect(convert(twice, file('twice.npz'), quick)).rejects.toThrow('two tensors have the path "a.b"');
+  });
+
+  // Regression: the state of an optimizer by its parameters could not be converted at all.
+  test('tensors below keys that are objects are numbered, and those of one key stay together', async () => {
+    const [first, second, third] = [floats(1), floats(2), floats(3)];
+    const state = new Map(
+      [first, second, third].map((key, i) => [
+        key,
+        new Map([
+          ['avg', floats(i)],
+          ['step', floats(10 * i)],
+        ]),
+      ]),
+    );
+    const path = await saved(
+      'by-parameter.pt',
+      new Map<PyValue, PyValue>([
+        ['state', state],
+        ['tied', first],
+      ]),
+    );
+    const avg = ['state[<object>].avg', 'state[<object>].avg#2', 'state[<object>].avg#3'];
+    const step = avg.map((name) => name.replace('avg', 'step'));
+    for (const to of ['safetensors', 'npz'] as const) {
+      const output = file(`by-parameter.${to}`);
+      await convert(path, output, { ...quick, to, verify: true });
+      const shown = await inspect(output);
+      expect(shown.tensors.map((one) => one.path).sort()).toEqual([...avg, ...step, 'tied'].sort());
+      for (const [i, name] of avg.entries()) {
+        expect((await show(output, name)).statistics?.max).toBe(i);
+        expect((await show(output, step[i] as string)).statistics?.max).toBe(10 * i);
+      }
+    }
+    // Names that clash by the choice of the user still do.
+    await expect(convert(path, file('clash.npz'), { ...quick, rename: 's/avg|step/x/' })).rejects.toThrow(
+      'would both be called',
+    );
   });
 
   test('the report says which way all bytes went', async () => {

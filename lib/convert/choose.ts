@@ -4,7 +4,7 @@ import { anyAbove, anyOf } from '../glob';
 import type { PyValue } from '../pickle/values';
 import { QuantizedTensor } from '../tensor/quantized';
 import { Tensor } from '../tensor/tensor';
-import { type AnyTensor, isTensor, walk, walkTensors } from '../walk';
+import { type AnyTensor, isTensor, isThroughObjectKey, walk, walkTensors } from '../walk';
 import type { Named } from './aliases';
 import { useAverages } from './averages';
 import type { Model } from './model';
@@ -93,14 +93,23 @@ function joined(prefix: string, name: string): string {
 }
 
 /**
- * The entries as names: the same tensor listed twice under one name is one. Throws UNSAVABLE where two tensors would get
- * one name.
+ * The entries as names: the same tensor listed twice under one name is one. Of tensors below keys that are objects, as in
+ * the state of an optimizer by its parameters, the second of a path is `path#2`. Throws UNSAVABLE where other tensors would
+ * get one name.
  */
 export function distinct(entries: readonly Named[]): Named[] {
   const byName = new Map<string, Named>();
+  const counts = new Map<string, number>();
   for (const entry of entries) {
     const other = byName.get(entry.name);
     if (other && other.tensor !== entry.tensor) {
+      if (other.path === entry.path && isThroughObjectKey(entry.path)) {
+        const count = (counts.get(entry.name) ?? 1) + 1;
+        counts.set(entry.name, count);
+        const name = `${entry.name}#${count}`;
+        byName.set(name, { ...entry, name });
+        continue;
+      }
       if (other.path === entry.path)
         throw new CheckpointError('UNSAVABLE', `two tensors have the path "${entry.path}"`, {
           hint: 'choose one of them by its root',
