@@ -92,11 +92,16 @@ function stateSteps(state: PyValue | undefined): Step[] {
   return state instanceof Map ? [...(state as Map<PyValue, PyValue>)] : [['__state__', state]];
 }
 
+/** The state of a jagged tensor names again what its arguments are; a wrapper of tensors has them in its state alone. */
+function isCache({ construction, global }: PyObject): boolean {
+  return construction === 'from_type' && global !== 'torch._utils._rebuild_wrapper_subclass';
+}
+
 function objectSteps(object: PyObject): Step[] {
   const steps: Step[] = [
     ...(object.dictItems ?? []),
     ...(object.listItems ?? []).map((item, i): Step => [i, item]),
-    ...stateSteps(object.state),
+    ...(isCache(object) ? [] : stateSteps(object.state)),
   ];
   if (object.args.length) steps.push(['__args__', object.args]);
   if (object.kwargs?.size) steps.push(['__kwargs__', object.kwargs]);

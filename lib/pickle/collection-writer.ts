@@ -217,13 +217,12 @@ export function* reductionSteps(pickle: PickleWriter, object: PyObject, identity
     pickle.tupleOf(3);
     out.u8(Op.REDUCE);
   } else if (construction === 'from_type') {
-    const [type, state] = object.base as Tuple;
     pickle.global('torch._tensor', '_rebuild_from_type_v2');
     pickle.mark();
     yield [object.callable, undefined, ''];
-    yield [type, undefined, ''];
+    yield [object.base, undefined, ''];
     yield [args, object, '__args__'];
-    yield [state, undefined, '__state__'];
+    yield [object.state ?? null, object, 'state'];
     pickle.tupleOf(4);
     out.u8(Op.REDUCE);
   } else if (construction === 'newobj_ex' && pickle.target.protocol >= 4) {
@@ -244,7 +243,7 @@ export function* reductionSteps(pickle: PickleWriter, object: PyObject, identity
   if (!pickle.memoizeMade(identity)) return;
   if (object.listItems) yield* iteratedItems(pickle, object.listItems);
   if (object.dictItems) yield* iteratedEntries(pickle, object.dictItems, object.dictItems);
-  if (object.state === undefined) return;
+  if (object.state === undefined || construction === 'from_type') return;
   yield [object.state, object, 'state'];
   out.u8(Op.BUILD);
 }

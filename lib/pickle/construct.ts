@@ -77,6 +77,7 @@ export function build(target: PyValue, state: PyValue, host: Host, weightsOnly: 
   if (target instanceof PyObject) {
     const rule = target.callable instanceof KnownGlobal ? target.callable.rule : undefined;
     if (rule?.build) return rule.build(target, state, host);
+    if (target.construction === 'from_type') spellOut(target);
     target.state = state;
     return target;
   }
@@ -106,6 +107,14 @@ export function build(target: PyValue, state: PyValue, host: Host, weightsOnly: 
   const what = `Can only build Tensor, Parameter, OrderedDict or types allowlisted via \`add_safe_globals\`, but got ${typeName(target)}`;
   if (weightsOnly) throw weightsOnlyError(what);
   return fail(`a state is given to a ${typeName(target)}, which takes none`);
+}
+
+/** A call of `_rebuild_from_type_v2` with its four arguments as they are: nobody writes a second state, but it is no reason to lose one. */
+function spellOut(object: PyObject): void {
+  object.args = Tuple.of<PyValue>(object.callable, object.base as PyValue, object.args, object.state ?? null);
+  object.callable = new PyGlobal('torch._tensor', '_rebuild_from_type_v2', 'torch._tensor._rebuild_from_type_v2');
+  object.construction = 'reduce';
+  delete object.base;
 }
 
 /** One item of a dict; gives the key as it was filed, or the pair that keeps key and value of an unknown class. */

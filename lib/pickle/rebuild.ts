@@ -247,9 +247,10 @@ const rebuildFromType: GlobalRule['reduce'] = (args, host, callable) => {
   const [func, type, inner, state] = args;
   if (!(func instanceof KnownGlobal) || !func.rule.reduce || !(inner instanceof Tuple)) {
     if (!(func instanceof PyGlobal) || !(inner instanceof Tuple)) return new PyObject(callable, args, 'reduce');
-    // What an unknown function would make: shown as a call of it, with the type and state kept for saving.
+    // What an unknown function would make, as of DTensor and other wrappers of tensors: a call of it, and the attributes.
     const made = new PyObject(func, inner, 'from_type');
-    made.base = Tuple.of(type as PyValue, state as PyValue);
+    made.base = type as PyValue;
+    made.state = state ?? null;
     return made;
   }
   if (func.rule.reduce === rebuildFromType)

@@ -161,9 +161,9 @@ export class PyObject {
   construction: Construction;
   args: Tuple;
   kwargs?: Map<PyValue, PyValue>;
-  /** What else the call was given: the base class of a 'reconstructor', type and state of a 'from_type'. */
+  /** What else the call was given: the base class of a 'reconstructor', the type of a 'from_type'. */
   base?: PyValue;
-  /** What the pickle hands to `__setstate__` or `__dict__`; undefined when there is none. */
+  /** What the pickle hands to `__setstate__` or `__dict__`, by BUILD or as an argument; undefined when there is none. */
   state: PyValue | undefined;
   /** Items appended to a list subclass, or set in a dict subclass. */
   listItems?: PyValue[];

@@ -22,7 +22,7 @@ import torch  # noqa: E402
 import describe  # noqa: E402
 import models  # noqa: E402
 
-Net, Tagged, Config, Slots = models.Net, models.Tagged, models.Config, models.Slots
+Net, Tagged, Scaled, Config, Slots = models.Net, models.Tagged, models.Scaled, models.Config, models.Slots
 
 DTYPES = [name for name in """float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool complex128 complex64
 uint16 uint32 uint64 float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz""".split() if hasattr(torch, name)]
