@@ -167,6 +167,7 @@ test('fixtures: tensors, parameters and plain data pass, objects do not', () => 
       "zip-float32-protocol4.pt",
       "zip-float32-protocol5.pt",
       "zip-float32-subclass.pt",
+      "zip-float32-wrapper.pt",
       "zip-numpy-strings.pt",
       "zip-numpy-values.pt",
       "zip-python-kitchen-sink.pt",
