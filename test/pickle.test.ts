@@ -184,6 +184,20 @@ describe('opcodes', () => {
   });
 });
 
+// Python users read them: a dict is no Map, nor a str a string.
+test.each([
+  ['ccollections\nOrderedDict\n)R]b', 'the attributes of an OrderedDict are a list, not a dict'],
+  ['c__builtin__\nset\nK\x05\x85R', 'a set is made from an int'],
+  ['c__builtin__\ndict\nX\x01\x00\x00\x00a\x85R', 'a dict is made from a str'],
+  ['c__builtin__\nbytes\n}\x85R', 'bytes are made from a dict'],
+  ['}}}s', 'a dict cannot be the key of a dict'],
+  ['K\x01Na', 'items are added to an int, which is no list'],
+  ['NNNs', 'an item is set in None, which is no dict'],
+  ['G\x3f\xf8\x00\x00\x00\x00\x00\x00)R', 'a float is called as if it were a class or function'],
+])('messages use the names of Python: %j', (opcodes, message) => {
+  expect(failure(bytesOf(opcodes, '.')).message).toContain(message);
+});
+
 // Regression: a class inside a class is fetched with getattr, and at protocols 0 and 1 was refused as no class.
 test('an object of a nested class, as protocol 1 makes it', () => {
   const object = run(

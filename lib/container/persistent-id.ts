@@ -5,7 +5,7 @@
 import type { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 import { StorageClass } from '../pickle/rules';
-import { PyGlobal, type PyValue, Tuple } from '../pickle/values';
+import { kindOf, PyGlobal, type PyValue, Tuple } from '../pickle/values';
 import type { RecordInfo } from './container';
 
 export interface StorageId {
@@ -83,10 +83,8 @@ export function keyText(value: PyValue | undefined): string | undefined {
 export function describe(value: PyValue | undefined): string {
   if (value === undefined) return 'nothing';
   if (typeof value === 'string') return JSON.stringify(value.length > 100 ? `${value.slice(0, 100)}...` : value);
-  if (value === null) return 'None';
-  return typeof value === 'object'
-    ? `an object of ${value.constructor?.name ?? 'no class'}`
-    : String(value).slice(0, 100);
+  if (typeof value === 'boolean') return value ? 'True' : 'False';
+  return typeof value === 'object' ? kindOf(value) : String(value).slice(0, 100);
 }
 
 export interface ModuleSource {

@@ -12,13 +12,14 @@ import { fail, type Host, KnownGlobal, StorageClass } from './rules';
 import {
   type Construction,
   Counter,
+  kindOf,
   NdArray,
   OrderedDict,
   PyGlobal,
   PyObject,
   type PyValue,
   Tuple,
-  typeName,
+  typeText,
 } from './values';
 import { weightsOnlyError } from './weights-only';
 
@@ -31,7 +32,7 @@ export const persistentIdItems: readonly { index: number; isConstant(text: strin
 export function reduce(callable: PyValue, args: Tuple, host: Host, weightsOnly: boolean): PyValue {
   if (callable instanceof KnownGlobal && callable.rule.reduce) return callable.rule.reduce(args, host, callable);
   if (weightsOnly && !(callable instanceof PyGlobal))
-    throw weightsOnlyError(`Trying to call reduce for unrecognized function ${typeName(callable)}`);
+    throw weightsOnlyError(`Trying to call reduce for unrecognized function ${typeText(callable)}`);
   return make(callable, args, undefined, 'reduce', host);
 }
 
@@ -49,7 +50,7 @@ export function newObject(
   }
   if (weightsOnly && !(callable instanceof PyGlobal)) {
     throw weightsOnlyError(
-      `Can only create new object for nn.Parameter or classes allowlisted via \`add_safe_globals\` but got ${typeName(callable)}`,
+      `Can only create new object for nn.Parameter or classes allowlisted via \`add_safe_globals\` but got ${typeText(callable)}`,
     );
   }
   return make(callable, args, kwargs, construction, host);
@@ -64,7 +65,7 @@ function make(
 ): PyValue {
   // A class, or the result of a call (a bound method fetched by getattr): kept, never called.
   if (!(callable instanceof PyGlobal || callable instanceof PyObject) || callable instanceof StorageClass) {
-    return fail(`a ${typeName(callable)} is called as if it were a class or function`);
+    return fail(`${kindOf(callable)} is called as if it were a class or function`);
   }
   const object = new PyObject(callable, args, construction);
   if (kwargs) object.kwargs = kwargs;
@@ -82,7 +83,7 @@ export function build(target: PyValue, state: PyValue, host: Host, weightsOnly: 
     return target;
   }
   if (target instanceof OrderedDict) {
-    if (!(state instanceof Map)) return fail(`the attributes of an OrderedDict are a ${typeName(state)}, not a dict`);
+    if (!(state instanceof Map)) return fail(`the attributes of an OrderedDict are ${kindOf(state)}, not a dict`);
     if (!target.attributes && [...state.keys()].every((key) => typeof key === 'string')) {
       // The dict itself, with the notes of its slots.
       target.attributes = state as Map<string, PyValue>;
@@ -104,9 +105,9 @@ export function build(target: PyValue, state: PyValue, host: Host, weightsOnly: 
     buildInstance(target as object, pickled, state);
     return target;
   }
-  const what = `Can only build Tensor, Parameter, OrderedDict or types allowlisted via \`add_safe_globals\`, but got ${typeName(target)}`;
+  const what = `Can only build Tensor, Parameter, OrderedDict or types allowlisted via \`add_safe_globals\`, but got ${typeText(target)}`;
   if (weightsOnly) throw weightsOnlyError(what);
-  return fail(`a state is given to a ${typeName(target)}, which takes none`);
+  return fail(`a state is given to ${kindOf(target)}, which takes none`);
 }
 
 /** A call of `_rebuild_from_type_v2` with its four arguments as they are: nobody writes a second state, but it is no reason to lose one. */
@@ -142,18 +143,18 @@ export function setItem(
 function refuseItem(target: PyValue, weightsOnly = true): never {
   if (weightsOnly)
     throw weightsOnlyError(
-      `Can only SETITEM for dict, collections.OrderedDict, collections.Counter, but got ${typeName(target)}`,
+      `Can only SETITEM for dict, collections.OrderedDict, collections.Counter, but got ${typeText(target)}`,
     );
-  return fail(`an item is set in a ${typeName(target)}, which is no dict`);
+  return fail(`an item is set in ${kindOf(target)}, which is no dict`);
 }
 
 /** The list that APPEND and APPENDS add to. */
 export function appendItems(target: PyValue, weightsOnly: boolean, single: boolean): PyValue[] {
   if (Array.isArray(target) && !(target instanceof Tuple)) return target as PyValue[];
   if (weightsOnly)
-    throw weightsOnlyError(`Can only ${single ? 'append to' : 'extend'} lists, but got ${typeName(target)}`);
+    throw weightsOnlyError(`Can only ${single ? 'append to' : 'extend'} lists, but got ${typeText(target)}`);
   const object = itemHolder(target);
-  if (!object) return fail(`items are added to a ${typeName(target)}, which is no list`);
+  if (!object) return fail(`items are added to ${kindOf(target)}, which is no list`);
   object.listItems ??= [];
   return object.listItems;
 }

@@ -7,7 +7,7 @@
  */
 import { refuse } from './pickle-writer';
 import { fail } from './rules';
-import { ByteArray, FrozenSet, PyFloat, PyInt, type PyValue, Tuple, typeName } from './values';
+import { ByteArray, FrozenSet, kindOf, PyFloat, PyInt, type PyValue, Tuple, typeName } from './values';
 
 type Keyed = Pick<Map<PyValue, PyValue> | Set<PyValue>, 'has'>;
 
@@ -31,7 +31,7 @@ export function filedKey(container: Keyed, key: PyValue): PyValue {
       if (key === 0 || key === 1) return !container.has(key) && container.has(key === 1) ? key === 1 : key;
       return Number.isNaN(key) && container.has(key) ? new PyFloat(key) : key;
     default:
-      return isMutable(key) ? fail(`a ${typeName(key)} cannot be the key of a dict`) : key;
+      return isMutable(key) ? fail(`${kindOf(key)} cannot be the key of a dict`) : key;
   }
 }
 

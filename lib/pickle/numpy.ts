@@ -6,7 +6,7 @@
  * `scalar(dtype, bytes)`.
  */
 import { fail, type GlobalRule } from './rules';
-import { NdArray, NumpyScalar, PyGlobal, PyObject, type PyValue, Tuple, typeName } from './values';
+import { kindOf, NdArray, NumpyScalar, PyGlobal, PyObject, type PyValue, Tuple } from './values';
 
 interface DTypeFacts {
   readonly text: string;
@@ -37,7 +37,7 @@ const DTYPE_CLASSES: Readonly<Record<string, string>> = {
 
 /** What a pickled `numpy.dtype` says: its type string, such as `<f4`, and the bytes of one element. */
 export function dtypeFacts(dtype: PyValue | undefined): DTypeFacts {
-  if (!(dtype instanceof PyObject)) return fail(`a numpy dtype is a ${typeName(dtype)}`);
+  if (!(dtype instanceof PyObject)) return fail(`a numpy dtype is ${kindOf(dtype)}`);
   // Strings of any length, which come as Python's own; NumPy has no type code for them.
   if (dtype.global === 'numpy._core._internal._convert_to_stringdtype_kwargs')
     return { text: 'StringDType()', itemsize: 16, isObject: true };
@@ -105,7 +105,7 @@ function arrayOf(
   // NumPy of Python 2 wrote its bytes as a string.
   const bytes = typeof data === 'string' ? new Uint8Array(Buffer.from(data, 'latin1')) : data;
   if (!(bytes instanceof Uint8Array) || bytes.byteLength !== count * itemsize) {
-    const found = bytes instanceof Uint8Array ? `${bytes.byteLength} bytes` : `a ${typeName(bytes)}`;
+    const found = bytes instanceof Uint8Array ? `${bytes.byteLength} bytes` : `${kindOf(bytes)}`;
     return fail(`a numpy array of ${count} elements of ${text} has ${found}, not ${count * itemsize} bytes`);
   }
   return new NdArray(text, shape, bytes, { fortranOrder, pickled, itemsize });

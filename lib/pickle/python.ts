@@ -11,6 +11,7 @@ import {
   DefaultDict,
   Device,
   FrozenSet,
+  kindOf,
   OrderedDict,
   PyGlobal,
   PyObject,
@@ -18,7 +19,6 @@ import {
   Size,
   safeInteger,
   Tuple,
-  typeName,
 } from './values';
 
 function pairsInto(map: Map<PyValue, PyValue>, items: PyValue | undefined): void {
@@ -27,7 +27,7 @@ function pairsInto(map: Map<PyValue, PyValue>, items: PyValue | undefined): void
     for (const [key, value] of items) map.set(key as PyValue, value as PyValue);
     return;
   }
-  if (!Array.isArray(items)) fail(`a dict is made from a ${typeName(items)}`);
+  if (!Array.isArray(items)) fail(`a dict is made from ${kindOf(items)}`);
   for (const pair of items as PyValue[]) {
     if (!Array.isArray(pair) || pair.length !== 2) fail('a dict is made from items that are no pairs');
     const [key, value] = pair as [PyValue, PyValue];
@@ -39,7 +39,7 @@ function items(args: Tuple): Iterable<PyValue> {
   const first = args[0];
   if (first === undefined) return [];
   if (Array.isArray(first) || first instanceof Set) return first as Iterable<PyValue>;
-  return fail(`a set is made from a ${typeName(first)}`);
+  return fail(`a set is made from ${kindOf(first)}`);
 }
 
 /** Fills the set, which then knows of its members what was noted of the list that they come from. */
@@ -62,7 +62,7 @@ function byteValues(args: Tuple): Uint8Array {
   if (typeof first === 'string') return encode(first, codec);
   if (Array.isArray(first) && first.every((item) => Number.isInteger(item) && item >= 0 && item < 256))
     return Uint8Array.from(first as number[]);
-  return fail(`bytes are made from a ${typeName(first)}`);
+  return fail(`bytes are made from ${kindOf(first)}`);
 }
 
 function encode(text: string, codec: PyValue | undefined): Uint8Array {
@@ -87,7 +87,7 @@ function encode(text: string, codec: PyValue | undefined): Uint8Array {
 function number(value: PyValue | undefined): number {
   if (typeof value === 'number') return value;
   if (typeof value === 'bigint') return Number(value);
-  return fail(`a ${typeName(value)} stands where a number is needed`);
+  return fail(`${kindOf(value)} stands where a number is needed`);
 }
 
 function device(args: Tuple): Device {
@@ -208,7 +208,7 @@ export const pythonRules: readonly (readonly [global: string, rule: GlobalRule])
     {
       reduce(args) {
         const [text, codec] = args;
-        if (typeof text !== 'string') return fail(`_codecs.encode is given a ${typeName(text)}`);
+        if (typeof text !== 'string') return fail(`_codecs.encode is given ${kindOf(text)}`);
         const bytes = encode(text, codec);
         // Both strings may have equal ones elsewhere: the name of the codec, and the one string of each Latin-1 character.
         shareNotes(args, bytes);

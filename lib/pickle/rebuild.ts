@@ -12,27 +12,27 @@ import { type SparseComponents, SparseTensor } from '../tensor/sparse';
 import { MemoryBytes, MetaBytes, Storage } from '../tensor/storage';
 import { checkBounds, Parameter, Tensor } from '../tensor/tensor';
 import { fail, type GlobalRule, type Host, KnownGlobal, type NumberedStorages, type PlainWindow } from './rules';
-import { Layout, NdArray, PyGlobal, PyObject, type PyValue, QScheme, Tuple, typeName } from './values';
+import { kindOf, Layout, NdArray, PyGlobal, PyObject, type PyValue, QScheme, Tuple } from './values';
 
 function storageArg(value: PyValue | undefined): Storage {
   if (value instanceof Storage) return value;
-  throw new CheckpointError('TENSOR_CORRUPT', `a tensor is built on a ${typeName(value)} instead of a storage`);
+  throw new CheckpointError('TENSOR_CORRUPT', `a tensor is built on ${kindOf(value)} instead of a storage`);
 }
 
 function tensorArg(value: PyValue | undefined, what: string): Tensor {
   if (value instanceof Tensor) return value;
-  throw new CheckpointError('TENSOR_CORRUPT', `${what} is a ${typeName(value)}, not a tensor`);
+  throw new CheckpointError('TENSOR_CORRUPT', `${what} is ${kindOf(value)}, not a tensor`);
 }
 
 function dtypeArg(value: PyValue | undefined): DType {
   if (value instanceof DType) return value;
-  throw new CheckpointError('TENSOR_CORRUPT', `the dtype of a tensor is a ${typeName(value)}`);
+  throw new CheckpointError('TENSOR_CORRUPT', `the dtype of a tensor is ${kindOf(value)}`);
 }
 
 function dimsArg(value: PyValue | undefined, what: string): readonly number[] {
   // A plain array, as a shape is to its user; `checkBounds` proves what is in it.
   if (Array.isArray(value)) return Array.from(value as number[]);
-  throw new CheckpointError('TENSOR_CORRUPT', `the ${what} of a tensor is a ${typeName(value)}, not a tuple`);
+  throw new CheckpointError('TENSOR_CORRUPT', `the ${what} of a tensor is ${kindOf(value)}, not a tuple`);
 }
 
 function build(
@@ -100,7 +100,7 @@ const rebuildQuantized: GlobalRule['reduce'] = (args) => {
   const params = args[4];
   const qscheme = Array.isArray(params) ? (params as PyValue[])[0] : undefined;
   if (!(qscheme instanceof QScheme))
-    throw new CheckpointError('TENSOR_CORRUPT', `the quantizer of a tensor is a ${typeName(params)}`);
+    throw new CheckpointError('TENSOR_CORRUPT', `the quantizer of a tensor is ${kindOf(params)}`);
   const [, a, b, axis] = params as PyValue[];
   if (qscheme.name === 'per_tensor_affine' || qscheme.name === 'per_tensor_symmetric') {
     if (typeof a !== 'number' || typeof b !== 'number')
@@ -227,7 +227,7 @@ const rebuildFromNumpy: GlobalRule['reduce'] = ([array, dtype, device, requiresG
   if (!(array instanceof NdArray))
     throw new CheckpointError(
       'TENSOR_CORRUPT',
-      `the values of a device tensor are a ${typeName(array)}, not a numpy array`,
+      `the values of a device tensor are ${kindOf(array)}, not a numpy array`,
     );
   const type = dtypeArg(dtype);
   if (array.itemsize !== type.itemsize)
@@ -333,8 +333,7 @@ export function buildTensor(tensor: Tensor, state: PyValue): Tensor {
     if (grad instanceof Tensor) tensor.grad = grad;
     return fill(tensor, state.get('data') as Tensor, state.get('requires_grad') === true);
   }
-  if (!(state instanceof Map) && !(state instanceof Tuple))
-    return fail(`the state of a tensor is a ${typeName(state)}`);
+  if (!(state instanceof Map) && !(state instanceof Tuple)) return fail(`the state of a tensor is ${kindOf(state)}`);
   tensor.attributes = state;
   return tensor;
 }

@@ -16,12 +16,63 @@ export const printer: { repr(value: unknown): string } = {
   },
 };
 
-/** What a value is called in messages. */
+/** The name of a value's class, for messages about what a caller gave. */
 export function typeName(value: unknown): string {
   if (value === null) return 'None';
   if (typeof value !== 'object') return typeof value;
   const name = value.constructor?.name ?? 'object';
   return name === 'Array' ? 'list' : name;
+}
+
+/** Python's names of the types that have another one here. */
+const PYTHON_NAMES: Readonly<Record<string, string>> = {
+  Map: 'dict',
+  Object: 'dict',
+  Tuple: 'tuple',
+  Set: 'set',
+  FrozenSet: 'frozenset',
+  Uint8Array: 'bytes',
+  Buffer: 'bytes',
+  ByteArray: 'bytearray',
+  DefaultDict: 'defaultdict',
+  Complex: 'complex',
+  Size: 'torch.Size',
+  Device: 'torch.device',
+  DType: 'torch.dtype',
+  Layout: 'torch.layout',
+  QScheme: 'torch.qscheme',
+  NdArray: 'numpy array',
+  NumpyScalar: 'numpy scalar',
+  Storage: 'storage',
+};
+
+function pythonName(value: NonNullable<unknown>): string {
+  switch (typeof value) {
+    case 'string':
+      return 'str';
+    case 'boolean':
+      return 'bool';
+    case 'bigint':
+      return 'int';
+    case 'number':
+      return Number.isInteger(value) ? 'int' : 'float';
+  }
+  if (value instanceof PyGlobal) return 'class or function';
+  if (value instanceof PyObject) return `object of ${value.global}`;
+  const name = Object.getPrototypeOf(value) === null ? 'Map' : typeName(value);
+  return PYTHON_NAMES[name] ?? name;
+}
+
+/** What a value of a file is called in messages: by Python's name of its type, and with an article. */
+export function kindOf(value: unknown): string {
+  if (value === undefined || value === null) return value === null ? 'None' : 'nothing';
+  const name = pythonName(value);
+  return `${/^[aeio]/i.test(name) ? 'an' : 'a'} ${name}`;
+}
+
+/** What Python's `str(type(value))` gives, about. */
+export function typeText(value: unknown): string {
+  return `<class '${value === null || value === undefined ? 'NoneType' : pythonName(value).replace(/^object of /, '')}'>`;
 }
 
 /** What `console.log` calls: the same text as `String(value)`. */
