@@ -298,6 +298,72 @@ describe('scan', () => {
       expect(await scan(py.pickle(py.global(module, name))), name).toMatchObject({ verdict: 'dangerous' });
   });
 
+  // Enums of Python 3.11, nested classes and bound methods are pickled by getattr; attacks reach modules by it.
+  describe('getattr', () => {
+    const getattr = (object: string | Uint8Array, name: string | Uint8Array): Buffer =>
+      bytesOf(py.global('__builtin__', 'getattr'), object, name, '\x86R');
+    const member = getattr(py.global('shop.models', 'Color'), py.text('RED'));
+
+    test.each([
+      ['a member of an enum', member],
+      ['a class in a class in a class', getattr(getattr(py.global('m', 'A'), py.text('B')), py.text('C'))],
+      ['a bound method', getattr(bytesOf(py.global('m', 'A'), ')R'), py.text('step'))],
+      ['by OBJ', bytesOf('(', py.global('__builtin__', 'getattr'), py.global('m', 'A'), py.text('B'), 'o')],
+      ['a partial of a class', bytesOf(py.global('functools', 'partial'), py.global('m', 'A'), '\x85R')],
+    ])('%s is no danger', async (_name, value) => {
+      const { verdict, globals } = await scan(py.pickle(value));
+      expect([verdict, globals.some((global) => global.verdict === 'dangerous')]).toEqual(['unknown', false]);
+      expect(loadSync(py.pickle(value))).toBeDefined();
+    });
+
+    const torchs = py.global('torch', 'serialization');
+    test.each([
+      ['os of a module', 'torch.serialization.os', getattr(torchs, py.text('os'))],
+      [
+        'a function of os',
+        'torch.serialization.os.system',
+        getattr(bytesOf(getattr(torchs, py.text('os')), 'q\x010h\x01'), py.text('system')),
+      ],
+      ['builtins of a module', 'torch.serialization.builtins', getattr(torchs, py.text('builtins'))],
+      [
+        'the module of a builtin',
+        'builtins.len.__self__',
+        getattr(py.global('__builtin__', 'len'), py.text('__self__')),
+      ],
+      ['load of a module', 'torch._utils.torch.load', getattr(py.global('torch._utils', 'torch'), py.text('load'))],
+      ['globals of an instance', '?.__globals__', getattr(bytesOf(py.global('m', 'A'), ')R'), py.text('__globals__'))],
+      [
+        'by OBJ',
+        'm.A.__dict__',
+        bytesOf('(', py.global('__builtin__', 'getattr'), py.global('m', 'A'), py.text('__dict__'), 'o'),
+      ],
+      ['by INST', 'm.A.__dict__', bytesOf('(', py.global('m', 'A'), py.text('__dict__'), 'i__builtin__\ngetattr\n')],
+      [
+        'by a partial',
+        'builtins.getattr(?)',
+        bytesOf(py.global('functools', 'partial'), py.global('__builtin__', 'getattr'), torchs, '\x86R'),
+      ],
+    ])('%s is one', async (_name, global, value) => {
+      const { verdict, globals } = await scan(py.pickle(value));
+      expect([verdict, globals]).toEqual([
+        'dangerous',
+        expect.arrayContaining([{ name: global, verdict: 'dangerous' }]) as object,
+      ]);
+      expect(() => loadSync(py.pickle(value))).toThrow(expect.objectContaining({ code: 'UNSAFE_GLOBAL' }));
+      expect((await inspect(py.pickle(value))).verdicts).toContainEqual({ name: global, verdict: 'dangerous' });
+    });
+
+    test('a name that is computed is one', async () => {
+      const value = getattr(py.global('m', 'A'), bytesOf(py.global('m', 'name'), ')R'));
+      expect(await scan(py.pickle(value))).toMatchObject({ verdict: 'dangerous' });
+    });
+  });
+
+  test('the source text of a graph module is executed', async () => {
+    const pickle = py.pickle(py.global('torch.fx.graph_module', 'reduce_graph_module'));
+    expect(await scan(pickle)).toMatchObject({ verdict: 'dangerous' });
+  });
+
   test('a union of types, which is a reduction of harmless names, is loaded and not called an attack', async () => {
     // int | None, as Python pickles it; what else is reduced with must be named, and counts by its own name.
     const reduce = (what: string): Buffer =>

@@ -2,15 +2,15 @@
  * The globals that a pickle names, read off its opcodes: nothing is built, and a pickle that breaks off still tells what
  * it named before.
  *
- * Protocol 4 takes module and name from the stack (STACK_GLOBAL), so that strings are followed through stack and memo;
- * every other value is `undefined`. A hostile pickle may underflow the stack or miss marks: that is as good as a value
+ * Protocol 4 takes module and name from the stack (STACK_GLOBAL), so that strings are followed through stack and memo,
+ * and so are globals and tuples that `getattr` may be called with; every other value is `undefined`. A hostile pickle may underflow the stack or miss marks: that is as good as a value
  * nobody knows.
  */
 import { DEFAULT_LIMITS } from '../limits';
 import { parseQuoted, parseRawUnicode } from '../pickle/decode';
 import { python3Name } from '../pickle/names';
 import { Op } from '../pickle/opcodes';
-import { type Verdict, verdictOf } from '../pickle/verdicts';
+import { attributeOf, GETATTR, GETATTR_HANDED_OVER, type Verdict, verdictOf } from '../pickle/verdicts';
 
 export interface NamedInPickle {
   /** In Python 3 names; `?` for a part that is no constant string. */
@@ -54,8 +54,19 @@ export function pickleGlobals(input: Uint8Array, start = 0): PickleGlobals {
   };
 }
 
-/** A string constant, or undefined for any other value. */
-type Value = string | undefined;
+/** A global, or what `getattr` takes from one. */
+class Named {
+  readonly global: string;
+  constructor(global: string) {
+    this.global = global;
+  }
+}
+
+/** A string constant, a global, a short tuple, or undefined for any other value. */
+type Value = string | Named | readonly Value[] | undefined;
+
+/** `getattr` takes a third argument, what to give where there is no such attribute. */
+const MAX_ARGUMENTS = 3;
 
 class Machine {
   readonly globals: NamedInPickle[] = [];
@@ -100,21 +111,17 @@ class Machine {
     switch (op) {
       case Op.GLOBAL: {
         const module = this.#line();
-        this.#name(module, this.#line(), at);
-        this.#push(undefined);
+        this.#push(this.#name(module, this.#line(), at));
         return true;
       }
       case Op.INST: {
         const module = this.#line();
-        this.#name(module, this.#line(), at);
-        this.#toMark();
-        this.#push(undefined);
-        return true;
+        const callable = this.#name(module, this.#line(), at);
+        return this.#call(callable, this.#itemsToMark(at), at);
       }
       case Op.STACK_GLOBAL: {
         const name = this.#pop();
-        this.#name(this.#pop(), name, at);
-        this.#push(undefined);
+        this.#push(this.#name(this.#pop(), name, at));
         return true;
       }
       case Op.EXT1:
@@ -142,12 +149,18 @@ class Machine {
         return true;
       case Op.LIST:
       case Op.DICT:
-      case Op.TUPLE:
       case Op.FROZENSET:
-      case Op.OBJ:
         this.#toMark();
         this.#push(undefined);
         return true;
+      case Op.TUPLE:
+        this.#push(this.#itemsToMark(at));
+        return true;
+      case Op.OBJ: {
+        const mark = this.#marks.at(-1) ?? 0;
+        const [callable] = this.#stack.splice(mark, 1);
+        return this.#call(callable, this.#itemsToMark(at), at);
+      }
       case Op.APPEND:
       case Op.BUILD:
         this.#pop();
@@ -155,15 +168,21 @@ class Machine {
       case Op.SETITEM:
         return this.#replace(2, false);
       case Op.BINPERSID:
-      case Op.TUPLE1:
         return this.#replace(1, true);
-      case Op.REDUCE:
+      case Op.REDUCE: {
+        const args = this.#pop();
+        return this.#call(this.#pop(), args, at);
+      }
       case Op.NEWOBJ:
-      case Op.TUPLE2:
         return this.#replace(2, true);
       case Op.NEWOBJ_EX:
-      case Op.TUPLE3:
         return this.#replace(3, true);
+      case Op.TUPLE1:
+        return this.#tuple(1, at);
+      case Op.TUPLE2:
+        return this.#tuple(2, at);
+      case Op.TUPLE3:
+        return this.#tuple(3, at);
       case Op.NONE:
       case Op.NEWTRUE:
       case Op.NEWFALSE:
@@ -269,16 +288,73 @@ class Machine {
     if (mark < this.#stack.length) this.#stack.length = mark;
   }
 
-  #name(module: Value, name: Value, at: number): void {
+  #tuple(count: number, at: number): true {
+    const from = Math.max(0, this.#stack.length - count);
+    this.#push(this.#items(this.#stack.splice(from), at));
+    return true;
+  }
+
+  #itemsToMark(at: number): Value {
+    const mark = Math.min(this.#marks.pop() ?? 0, this.#stack.length);
+    if (this.#stack.length - mark <= MAX_ARGUMENTS) return this.#items(this.#stack.splice(mark), at);
+    for (let i = mark; i < this.#stack.length; i++) this.#handOver(this.#stack[i], at);
+    this.#stack.length = mark;
+    return undefined;
+  }
+
+  /** The items of a tuple: those that are tuples themselves are none of `getattr`, and would nest without end. */
+  #items(items: readonly Value[], at: number): Value {
+    for (const item of items) this.#handOver(item, at);
+    return items.map((item) => (typeof item === 'object' && !(item instanceof Named) ? undefined : item));
+  }
+
+  /** Whoever is given `getattr` can call it with what nobody sees here. */
+  #handOver(value: Value, at: number): void {
+    if (value instanceof Named && value.global === GETATTR) this.#tell(GETATTR_HANDED_OVER, 'dangerous', at);
+  }
+
+  /** The result of a call: of `getattr` what it reaches. */
+  #call(callable: Value, args: Value, at: number): true {
+    this.#push(
+      callable instanceof Named && callable.global === GETATTR
+        ? this.#attribute(args as readonly Value[], at)
+        : undefined,
+    );
+    return true;
+  }
+
+  #attribute(args: readonly Value[] | undefined, at: number): Value {
+    const [object, name] = Array.isArray(args) ? (args as readonly Value[]) : [];
+    const owner = object instanceof Named ? object.global : undefined;
+    // No writer computes a name: whoever does hides it.
+    if (typeof name !== 'string') this.#tell(`${owner ?? '?'}.?`, 'dangerous', at);
+    else {
+      const reached = attributeOf(owner, name);
+      if (verdictOf(reached) === 'dangerous') this.#tell(reached, 'dangerous', at);
+      if (owner !== undefined && reached.length <= MAX_NAME) return new Named(reached);
+    }
+    return undefined;
+  }
+
+  #tell(name: string, verdict: Verdict, byteOffset: number): void {
+    if (this.#seen.has(`${verdict} ${name}`)) return;
+    this.#seen.add(`${verdict} ${name}`);
+    this.globals.push({ name, verdict, byteOffset });
+  }
+
+  #name(first: Value, second: Value, at: number): Value {
+    const module = typeof first === 'string' ? first : undefined;
+    const name = typeof second === 'string' ? second : undefined;
+    const mapped = module === undefined || name === undefined ? undefined : python3Name(module, name);
     const spelled = `${module ?? '?'}\n${name ?? '?'}`;
-    if (this.#seen.has(spelled)) return;
+    const named = mapped === undefined ? undefined : new Named(mapped);
+    if (this.#seen.has(spelled)) return named;
     this.#seen.add(spelled);
-    if (module === undefined || name === undefined) {
+    if (module === undefined || name === undefined || mapped === undefined) {
       // No writer computes a name: whoever does hides it.
       this.globals.push({ name: `${module ?? '?'}.${name ?? '?'}`, verdict: 'dangerous', byteOffset: at });
-      return;
+      return undefined;
     }
-    const mapped = python3Name(module, name);
     // Whichever Python reads it, one of the two spellings counts.
     const verdicts = [verdictOf(mapped), verdictOf(`${module}.${name}`)];
     this.globals.push({
@@ -286,6 +362,7 @@ class Machine {
       verdict: verdicts.includes('dangerous') ? 'dangerous' : (verdicts[0] as Verdict),
       byteOffset: at,
     });
+    return named;
   }
 
   #extension(code: number): true {

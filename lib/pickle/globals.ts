@@ -10,8 +10,8 @@ import { numpyRules } from './numpy';
 import { pythonRules } from './python';
 import { torchRules } from './rebuild';
 import { type GlobalRule, KnownGlobal, StorageClass } from './rules';
-import { Layout, PyGlobal, type PyValue, QScheme } from './values';
-import { verdictOf } from './verdicts';
+import { Layout, PyGlobal, PyObject, type PyValue, QScheme, type Tuple } from './values';
+import { attributeOf, GETATTR, GETATTR_HANDED_OVER, verdictOf } from './verdicts';
 import { checkAllowed } from './weights-only';
 
 const RULES: ReadonlyMap<string, GlobalRule> = new Map([...pythonRules, ...numpyRules, ...torchRules]);
@@ -64,6 +64,9 @@ export class GlobalResolver {
   /** Every global named, in order of first use: as spelled in the file, and in Python 3 names. */
   readonly named: { readonly spelled: string; readonly global: string }[] = [];
 
+  /** Whether the pickles name `getattr`: only then may a call reach more than it names. */
+  resolvedGetattr = false;
+
   constructor(options: ResolverOptions) {
     this.#options = options;
   }
@@ -83,18 +86,58 @@ export class GlobalResolver {
     if (weightsOnly && !(constant instanceof StorageClass && constant.isOfPython)) {
       if (!NOT_RENAMED_BY_PYTORCH.has(module)) checkAllowed(global, python3Parts(module, name)[0], safeGlobals);
       else if (!safeGlobals.has(global)) checkAllowed(`${module}.${name}`, module, safeGlobals);
-    } else if (unsafeGlobals === 'reject' && verdictOf(global) === 'dangerous' && !safeGlobals.has(global)) {
-      throw new CheckpointError(
-        'UNSAFE_GLOBAL',
-        `the pickle names "${global}", which reaches code or files and has no place in a checkpoint`,
-        {
-          hint: 'nothing was run; do not open this file with Python, and look at it with "torch-checkpoint scan"',
-        },
-      );
-    }
+    } else if (unsafeGlobals === 'reject' && verdictOf(global) === 'dangerous' && !safeGlobals.has(global))
+      refuse(global);
+    this.resolvedGetattr ||= global === GETATTR;
     const rule = RULES.get(global);
     const value = constant ?? (rule ? new KnownGlobal(module, name, global, rule) : new PyGlobal(module, name, global));
     this.#resolved.set(spelled, value);
     return value;
   }
+
+  /** Judges what a call of `getattr` reaches, as if the pickle had named it. Nothing is fetched. */
+  judgeCall(callable: PyValue, args: Tuple): void {
+    if (!this.resolvedGetattr || !isGetattr(callable)) return;
+    const [object, name] = args;
+    const reached = typeof name === 'string' ? attributeOf(reachedBy(object), name) : undefined;
+    if (reached !== undefined && verdictOf(reached) === 'dangerous') this.#judge(reached);
+  }
+
+  /** Whoever is given `getattr` can call it with what nobody sees here. */
+  judgeItems(items: readonly PyValue[]): void {
+    if (this.resolvedGetattr && items.some(isGetattr)) this.#judge(GETATTR_HANDED_OVER);
+  }
+
+  #judge(global: string): void {
+    const { unsafeGlobals, safeGlobals } = this.#options;
+    if (safeGlobals.has(global)) return;
+    if (unsafeGlobals === 'reject') refuse(global);
+    if (!this.named.some((known) => known.global === global)) this.named.push({ spelled: global, global });
+  }
+}
+
+function refuse(global: string): never {
+  throw new CheckpointError(
+    'UNSAFE_GLOBAL',
+    `the pickle names "${global}", which reaches code or files and has no place in a checkpoint`,
+    {
+      hint: 'nothing was run; do not open this file with Python, and look at it with "torch-checkpoint scan"',
+    },
+  );
+}
+
+function isGetattr(value: PyValue | undefined): boolean {
+  return value instanceof PyGlobal && value.global === GETATTR;
+}
+
+/** Attributes of attributes: `getattr(getattr(module, 'a'), 'b')`. */
+const MAX_ATTRIBUTES = 64;
+
+/** The global that a value is, or is taken from; undefined for any other. */
+function reachedBy(value: PyValue | undefined): string | undefined {
+  const names: string[] = [];
+  let owner = value;
+  for (; names.length < MAX_ATTRIBUTES && owner instanceof PyObject && isGetattr(owner.callable); owner = owner.args[0])
+    names.unshift(String(owner.args[1]));
+  return owner instanceof PyGlobal ? [owner.global, ...names].join('.') : undefined;
 }

@@ -23,7 +23,7 @@ import { Op } from './opcodes';
 import { rebuildOnShelf, rebuildPlainTensor } from './rebuild';
 import { fail, type Host, type NumberedStorages, type StorageClass } from './rules';
 import { isRebuild, TensorConstants } from './tensor-constants';
-import { NdArray, type PyValue, Tuple, typeName } from './values';
+import { kindOf, NdArray, type PyValue, Tuple } from './values';
 
 export interface UnpickleOptions {
   limits: Limits;
@@ -361,6 +361,7 @@ export class Machine {
 
   pushTuple(from: number): void {
     const tuple = new Tuple();
+    if (this.resolver.resolvedGetattr) this.resolver.judgeItems(this.stack.slice(from, this.depth));
     let noted = false;
     for (let i = from; i < this.depth; i++) {
       tuple.push(this.stack[i] as PyValue);
@@ -455,7 +456,7 @@ export class Machine {
 
   popArgs(): Tuple {
     const args = this.pop();
-    if (!(args instanceof Tuple)) fail(`the arguments of a call are a ${typeName(args)}, not a tuple`);
+    if (!(args instanceof Tuple)) fail(`the arguments of a call are ${kindOf(args)}, not a tuple`);
     this.#chargeCall(args as Tuple);
     return args as Tuple;
   }

@@ -12,7 +12,7 @@ import { FLOAT, Machine, type UnpickleOptions } from './machine';
 import { type GlobalNames, globalNameSlot, markUnmemoized, ROOT_SLOT } from './notes';
 import { HIGHEST_PROTOCOL, Op, WEIGHTS_ONLY_OPS } from './opcodes';
 import { fail } from './rules';
-import { ByteArray, FrozenSet, PyGlobal, type PyValue, Tuple, typeName } from './values';
+import { ByteArray, FrozenSet, kindOf, PyGlobal, type PyValue, Tuple } from './values';
 import { weightsOnlyError } from './weights-only';
 
 export interface Unpickled {
@@ -179,7 +179,9 @@ function run(m: Machine): Unpickled {
       }
       case Op.REDUCE: {
         const args = m.popArgs();
-        m.pushMade(reduce(m.pop(), args, host, weightsOnly));
+        const callable = m.pop();
+        m.resolver.judgeCall(callable, args);
+        m.pushMade(reduce(callable, args, host, weightsOnly));
         break;
       }
       case Op.NEWOBJ: {
@@ -189,7 +191,7 @@ function run(m: Machine): Unpickled {
       }
       case Op.NEWOBJ_EX: {
         const kwargs = m.pop();
-        if (!(kwargs instanceof Map)) fail(`the keyword arguments are a ${typeName(kwargs)}, not a dict`);
+        if (!(kwargs instanceof Map)) fail(`the keyword arguments are ${kindOf(kwargs)}, not a dict`);
         const args = m.popArgs();
         m.pushMade(newObject(m.pop(), args, kwargs as Map<PyValue, PyValue>, 'newobj_ex', host, weightsOnly));
         break;
@@ -200,7 +202,10 @@ function run(m: Machine): Unpickled {
         const from = m.popMark();
         const args = Tuple.from(m.stack.slice(from, m.depth));
         m.depth = from;
-        m.pushMade(newObject(m.resolver.resolve(module, name), args, undefined, 'inst', host, weightsOnly));
+        const callable = m.resolver.resolve(module, name);
+        m.resolver.judgeItems(args);
+        m.resolver.judgeCall(callable, args);
+        m.pushMade(newObject(callable, args, undefined, 'inst', host, weightsOnly));
         break;
       }
       case Op.OBJ: {
@@ -209,6 +214,8 @@ function run(m: Machine): Unpickled {
         const args = Tuple.from(m.stack.slice(from + 1, m.depth));
         const callable = m.stack[from] as PyValue;
         m.depth = from;
+        m.resolver.judgeItems(args);
+        m.resolver.judgeCall(callable, args);
         m.pushMade(newObject(callable, args, undefined, 'obj', host, weightsOnly));
         break;
       }

@@ -3,6 +3,16 @@
  *
  * Nothing is ever imported here, so no verdict protects this process. They protect the next one: a checkpoint that names
  * `os.system` was built to attack whoever opens it with Python, and must not pass through our hands as if it were data.
+ *
+ * Some functions do nothing by themselves and reach what they are told to. Scanners such as picklescan call them dangerous
+ * wherever they stand; weights_only refuses them like any name that it does not know. Here:
+ *
+ *   builtins.getattr                unknown, as nested classes, bound methods and enums of Python 3.11 are pickled by it; but
+ *                                   what it reaches is judged as if the pickle had named it, and it is dangerous where that
+ *                                   cannot be told: a name that is no constant, or getattr handed to another function
+ *   functools.partial, reduce       unknown: what they call is a global of its own, and judged as one
+ *   operator.attrgetter, itemgetter, methodcaller
+ *                                   dangerous: they hide names in strings, and checkpoints have no use for them
  */
 
 export type Verdict = 'safe' | 'unknown' | 'dangerous';
@@ -125,6 +135,8 @@ const DANGEROUS_MODULES: ReadonlySet<string> = new Set([
   'numpy.f2py',
   'numpy.distutils',
   'numpy.lib.npyio',
+  'numpy.lib._npyio_impl',
+  'pandas.io',
   'numpy.ctypeslib',
   'numexpr',
   'nose',
@@ -169,8 +181,17 @@ const DANGEROUS_BUILTINS: ReadonlySet<string> = new Set([
   '__spec__',
 ]);
 
+/** What is told of `getattr` where it is given to another function. */
+export const GETATTR_HANDED_OVER = 'builtins.getattr(?)';
+
 /** Single globals outside those modules. */
 const DANGEROUS_GLOBALS: ReadonlySet<string> = new Set([
+  GETATTR_HANDED_OVER,
+  // A graph module is pickled as the source text of its forward, which is executed.
+  ...['reduce_graph_module', 'reduce_package_graph_module', 'reduce_deploy_graph_module'].map(
+    (name) => `torch.fx.graph_module.${name}`,
+  ),
+  ...['_exec_with_source', '_forward_from_src', '_method_from_src'].map((name) => `torch.fx.graph_module.${name}`),
   'torch.load',
   'torch.save',
   'torch.jit.load',
@@ -234,6 +255,8 @@ const HARMLESS_MEMBERS: ReadonlySet<string> = new Set([
   'http.HTTPStatus',
   'urllib.parse.ParseResult',
   'urllib.parse.SplitResult',
+  // Where the arrays of a dump are: joblib reads them, not the pickle.
+  ...['NumpyArrayWrapper', 'NDArrayWrapper', 'ZNDArrayWrapper'].map((name) => `joblib.numpy_pickle.${name}`),
   'distutils.version.LooseVersion',
   'distutils.version.StrictVersion',
 ]);
@@ -256,6 +279,9 @@ const DANGEROUS_PARTS: ReadonlySet<string> = new Set([
   '__reduce__',
   '__reduce_ex__',
   'func_globals',
+  '__self__',
+  'f_globals',
+  'f_builtins',
 ]);
 const DANGEROUS_ENDS: ReadonlySet<string> = new Set([
   'system',
@@ -354,9 +380,13 @@ function inDangerousModule(parts: readonly string[], start = 0): boolean {
 }
 
 /** Modules hold what they import: `torch.nn.modules.module.torch.load` is `torch.load`. */
-function climbsOut(parts: readonly string[]): boolean {
+function endsInDangerous(parts: readonly string[]): boolean {
   for (let i = Math.max(1, parts.length - LISTED_PARTS); i < parts.length - 1; i++)
     if (DANGEROUS_GLOBALS.has(parts.slice(i).join('.'))) return true;
+  return parts.includes('builtins', 1);
+}
+
+function climbsOut(parts: readonly string[]): boolean {
   return parts.some((_, i) => i > 0 && inDangerousModule(parts, i));
 }
 
@@ -371,7 +401,17 @@ export function verdictOf(global: string): Verdict {
     return DANGEROUS_BUILTINS.has(name) ? 'dangerous' : SAFE_BUILTINS.has(name) ? 'safe' : 'unknown';
   if (HARMLESS_MEMBERS.has(global)) return 'safe';
   if (inDangerousModule(parts)) return 'dangerous';
-  if (SAFE_MODULES.has(module) || SAFE_GLOBALS.has(global) || global.startsWith(TORCHSCRIPT_PREFIX)) return 'safe';
+  if (global.startsWith(TORCHSCRIPT_PREFIX)) return 'safe';
+  if (endsInDangerous(parts)) return 'dangerous';
+  if (SAFE_MODULES.has(module) || SAFE_GLOBALS.has(global)) return 'safe';
   if (!SAFE_PREFIXES.some((prefix) => global.startsWith(prefix))) return 'unknown';
   return climbsOut(parts) ? 'dangerous' : 'safe';
+}
+
+/** The function whose result is judged, and not only its name. */
+export const GETATTR = 'builtins.getattr';
+
+/** What `getattr(object, name)` reaches, where `owner` is the global that the object is, if it is one. */
+export function attributeOf(owner: string | undefined, name: string): string {
+  return `${owner ?? '?'}.${name}`;
 }
