@@ -32,6 +32,9 @@ test('a path may be given key by key', async () => {
   expect(value(7n, '')).toBe(7);
   expect(value(tuple as PyValue, 0)).toBe(8);
   expect(checkpoint.get([])).toBe(checkpoint.root);
+  // The type of the contract: a path from a listing needs no check.
+  const typed: PyValue = checkpoint.get('w');
+  expect(typed).toBeInstanceOf(Tensor);
   for (const keys of [['b'], ['a', 'b', 'c'], [8], ['7'], [scalar(0)]]) expect(checkpoint.get(keys)).toBeUndefined();
 });
 
