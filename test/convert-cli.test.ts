@@ -44,6 +44,7 @@ describe('convert', () => {
     ['a glob without files', 3, () => [`${folder}/*.none`, file('nothing')]],
     ['a device', 0, () => [good, file('a.pt'), '--map-location', 'cuda:1']],
     ['a device that is none', 2, () => [good, file('a.pt'), '--map-location', 'foo']],
+    ['names that clash', 2, () => [good, target(), '--rename', 's/.*/x/']],
     ['a missing root', 3, () => [good, target(), '--root', 'nope']],
   ];
   test.each(cases)('%s: exit %i', async (_what, code, args) => {

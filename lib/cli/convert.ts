@@ -2,6 +2,7 @@
 import { existsSync, lstatSync, statSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { Command, Option } from 'commander';
+import { isNameClash } from '../convert/choose';
 import { type ConvertOptions, type ConvertReport, convert } from '../convert/convert';
 import { type BatchFile, type BatchReport, convertDirectory } from '../convert/directory';
 import type { TargetName } from '../convert/target';
@@ -184,7 +185,9 @@ async function convertAny(
   const isBatch = glob !== undefined || (isFolder(input) && (isFolder(output) || targetOfPath(output) === undefined));
   const meter = progressMeter();
   if (!isBatch) {
-    const report = await convert(input, output, { ...settings, onProgress: meter.onProgress }).finally(meter.end);
+    const report = await convert(input, output, { ...settings, onProgress: meter.onProgress })
+      .catch(asUsageError)
+      .finally(meter.end);
     for (const warning of report.warnings) await run.warn(warning);
     if (run.json) await run.printJson(report);
     else await print(report, output, run);
@@ -210,6 +213,12 @@ async function convertAny(
   return errors.every(({ code }) => isOutputFailure(code)) ? EXIT.output : EXIT.input;
 }
 
+/** Names that clash are those that the user asked for: nothing ails the input, nor the place of the output. */
+function asUsageError(error: unknown): never {
+  if (isNameClash(error)) throw new UsageError(error.message);
+  throw error;
+}
+
 /** True for servers too, which are asked when it is their turn. */
 function isThere(input: string): boolean {
   return (
@@ -220,7 +229,7 @@ function isThere(input: string): boolean {
 /** What would be printed goes the other way, so that it does not end up in the file. */
 async function toStandardOutput(input: string, settings: ConvertOptions, run: Run): Promise<ExitCode> {
   if (run.json) throw new UsageError('--json prints on standard output, where the converted file goes');
-  const { dropped, warnings } = await convert(input, process.stdout, settings);
+  const { dropped, warnings } = await convert(input, process.stdout, settings).catch(asUsageError);
   for (const warning of warnings) await run.warn(warning);
   for (const { path, reason } of dropped) await run.warn(`left out ${path}: ${reason}`);
   return EXIT.done;

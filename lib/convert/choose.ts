@@ -92,6 +92,13 @@ function joined(prefix: string, name: string): string {
   return prefix === '' || name === '' || name.startsWith('[') ? prefix + name : `${prefix}.${name}`;
 }
 
+const CLASH = 'would both be called';
+
+/** Whether two tensors would get one name, which they have from the caller's options. */
+export function isNameClash(error: unknown): error is CheckpointError {
+  return error instanceof CheckpointError && error.code === 'UNSAVABLE' && error.message.includes(CLASH);
+}
+
 /**
  * The entries as names: the same tensor listed twice under one name is one. Of tensors below keys that are objects, as in
  * the state of an optimizer by its parameters, the second of a path is `path#2`. Throws UNSAVABLE where other tensors would
@@ -114,11 +121,9 @@ export function distinct(entries: readonly Named[]): Named[] {
         throw new CheckpointError('UNSAVABLE', `two tensors have the path "${entry.path}"`, {
           hint: 'choose one of them by its root',
         });
-      throw new CheckpointError(
-        'UNSAVABLE',
-        `"${other.path}" and "${entry.path}" would both be called "${entry.name}"`,
-        { hint: 'exclude or rename one of them' },
-      );
+      throw new CheckpointError('UNSAVABLE', `"${other.path}" and "${entry.path}" ${CLASH} "${entry.name}"`, {
+        hint: 'exclude or rename one of them',
+      });
     }
     byName.set(entry.name, entry);
   }
