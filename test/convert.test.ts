@@ -401,6 +401,20 @@ describe('choosing', () => {
 });
 
 describe('npz and npy', () => {
+  // Regression: only checkpoints of PyTorch were compared with their checksums before they were converted.
+  test('a damaged array is not converted when the input is to be verified', async () => {
+    await convert(await saved('whole.pt', dict({ a: floats(1, 2, 3) })), file('damaged.npz'), quick);
+    const bytes = readFileSync(file('damaged.npz'));
+    const at = bytes.indexOf(Buffer.from(Float32Array.of(2).buffer));
+    bytes.writeUInt8(bytes.readUInt8(at + 3) ^ 1, at + 3);
+    writeFileSync(file('damaged.npz'), bytes);
+    await expect(convert(file('damaged.npz'), file('not.pt'), quick)).rejects.toMatchObject({
+      code: 'CRC_MISMATCH',
+      record: 'a.npy',
+    });
+    await convert(file('damaged.npz'), file('unchecked.pt'), { fsync: false });
+  });
+
   test('there and back, Fortran order and byte order included', async () => {
     const state = dict({
       a: Tensor.from(Float64Array.of(1.5, 2.5)),

@@ -67,6 +67,7 @@ export function namedModel(
     unread?: readonly Dropped[];
     warnings?: readonly string[];
     parts?: readonly Model[];
+    checkpoint?: Checkpoint;
     close(): void;
   },
 ): Model {
@@ -74,7 +75,7 @@ export function namedModel(
     name,
     root,
     isGraph: false,
-    checkpoint: undefined,
+    checkpoint: rest.checkpoint,
     parts: rest.parts ?? [],
     metadata: rest.metadata,
     restored: rest.restored ?? new Set(),

@@ -82,7 +82,7 @@ export async function openNumpy(
   if (!arrays) return undefined;
   const { checkpoint, name, unread } = arrays;
   const root = checkpoint.root as Map<PyValue, PyValue>;
-  return namedModel(name, root, { metadata: new Map(), unread, close: () => checkpoint.close() });
+  return namedModel(name, root, { metadata: new Map(), unread, checkpoint, close: () => checkpoint.close() });
 }
 
 /** The tensor over the elements, or why there is none. */
