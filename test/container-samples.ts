@@ -19,7 +19,7 @@ const i64 = (value: number | bigint): Buffer => {
   return bytes;
 };
 
-export { bytesOf, i64 };
+export { bytesOf, i64, u32 };
 
 /** Opcodes as Python's C pickler writes them. */
 export const py = {

@@ -1,6 +1,6 @@
 /** Risk: a file taken for what it is not, or read beyond what it has. Every sample is made here, by hand. */
 
-import { gzipSync } from 'node:zlib';
+import { deflateSync, gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import type { ReadContext } from '../lib/container/container';
 import { detect } from '../lib/container/detect';
@@ -27,6 +27,7 @@ import {
   storageId,
   tar,
   tensor,
+  u32,
   zip,
   zipCheckpoint,
 } from './container-samples';
@@ -63,6 +64,8 @@ describe('what a file is', () => {
     zstd: [bytesOf([0x28, 0xb5, 0x2f, 0xfd], '.......'), 'COMPRESSED', 'zstd'],
     '7z': [bytesOf('7z', [0xbc, 0xaf, 0x27, 0x1c], '......'), 'COMPRESSED', '7z'],
     rar: [text('Rar!\x1a\x07\0.....'), 'COMPRESSED', 'rar'],
+    lzma: [bytesOf([0x5d, 0, 0, 0x80, 0], new Array(8).fill(0xff), '......'), 'COMPRESSED', 'lzma'],
+    zlib: [deflateSync('x'.repeat(50)), 'COMPRESSED', 'zlib'],
     lz4: [bytesOf([4, 0x22, 0x4d, 0x18], '......'), 'COMPRESSED', 'lz4'],
     flatbuffer: [bytesOf([0x18, 0, 0, 0], 'PTMF........'), 'UNSUPPORTED', 'torchscript-flatbuffer'],
     preview: [text('PYTORCH1........'), 'UNSUPPORTED', 'pytorch-preview'],
@@ -79,6 +82,23 @@ describe('what a file is', () => {
     ],
     'saved model': [bytesOf([8, 1, 0x12, 0xff, 1], '......'), 'NOT_A_CHECKPOINT', 'tensorflow'],
     tflite: [bytesOf([0x1c, 0, 0, 0], 'TFL3....'), 'NOT_A_CHECKPOINT', 'tflite'],
+    executorch: [bytesOf([0x20, 0, 0, 0], 'ET12eh00....'), 'NOT_A_CHECKPOINT', 'executorch'],
+    'data of executorch': [bytesOf([0x20, 0, 0, 0], 'FT01........'), 'NOT_A_CHECKPOINT', 'executorch'],
+    torch7: [bytesOf(u32(4), u32(1), u32(3), 'V 1', u32(17), 'torch.FloatTensor'), 'NOT_A_CHECKPOINT', 'torch7'],
+    'torch7 as text': [text('4\n1\n3\nV 1\n17\ntorch.FloatTensor\n'), 'NOT_A_CHECKPOINT', 'torch7'],
+    darknet: [bytesOf(u32(0), u32(2), u32(0), i64(32_013_312), '........'), 'NOT_A_CHECKPOINT', 'darknet'],
+    tensorrt: [text('ptrt............'), 'NOT_A_CHECKPOINT', 'tensorrt'],
+    tensorboard: [
+      bytesOf(i64(24), u32(77), [9], i64(1), [0x1a, 13], 'brain.Event:2....'),
+      'NOT_A_CHECKPOINT',
+      'tensorboard',
+    ],
+    matlab: [text('MATLAB 5.0 MAT-file, Platform: GLNXA64'), 'NOT_A_CHECKPOINT', 'matlab'],
+    sentencepiece: [
+      bytesOf([0x0a, 14, 0x0a, 5], '<unk>', [0x15, 0, 0, 0, 0, 0x18, 2]),
+      'NOT_A_CHECKPOINT',
+      'sentencepiece',
+    ],
     json: [text('{\n  "error": "Repository not found"\n}'), 'NOT_A_CHECKPOINT', 'json'],
     'json list': [text('[1, 2]'), 'NOT_A_CHECKPOINT', 'json'],
     xml: [text('<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>'), 'NOT_A_CHECKPOINT', 'xml'],
@@ -105,6 +125,28 @@ describe('what a file is', () => {
       message: expect.stringContaining('99 27 26 2e'),
     });
     expect(failure(text('a')).code).toBe('NOT_A_CHECKPOINT');
+  });
+
+  test('a dump of joblib, whose arrays stand between the opcodes', () => {
+    const wrapper = bytesOf([0x80, 4, 0x8c, 19], 'joblib.numpy_pickle', [0x94, 0x8c, 17], 'NumpyArrayWrapper');
+    const dump = bytesOf(
+      wrapper,
+      [0x94, 0x93, 0x94, 0x29, 0x81, 0x94, 3],
+      [0xff, 0xff, 0xff],
+      new Array(16).fill(0),
+      '.',
+    );
+    expect(failure(dump)).toMatchObject({
+      code: 'NOT_A_CHECKPOINT',
+      message: expect.stringContaining('the file is a dump of joblib'),
+      hint: expect.stringContaining('numpy.savez'),
+    });
+  });
+
+  test('a part of torch.distributed.checkpoint is no checkpoint of its own, and text that begins like zlib no zlib', () => {
+    const part = new MemorySource(bytesOf(zipCheckpoint(), zipCheckpoint()), '__0_0.distcp');
+    expect(() => detect(part)).toThrow(/torch\.distributed\.checkpoint.*dcp_to_torch FOLDER/);
+    expect(sniff(text('x^2 + y^2'), 9)).toBeUndefined();
   });
 
   test('a Git LFS pointer tells what it points to', () => {

@@ -1,7 +1,9 @@
 // Promise: of a folder, diagnose tells what keeps the model in it from loading, and nothing that does not.
 import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
+import { convert } from '../lib/convert/convert';
 import { diagnose } from '../lib/inspect/diagnose';
+import { inspect } from '../lib/inspect/inspect';
 import { save } from '../lib/save';
 import { makeFolders, quick, shardNames, state } from './model-folders';
 
@@ -41,6 +43,32 @@ test('shards that are missing, cut, left over, or of another version', async () 
     [INDEX, 'missing-shard'],
     [INDEX, 'stray-shard'],
     [INDEX, 'index'],
+  ]);
+});
+
+test('a folder of torch.distributed.checkpoint', async () => {
+  await save(state('x', 1), input('__0_0.distcp'), quick);
+  writeFileSync(input('.metadata'), 'pickled');
+  expect(await problems()).toEqual([['__0_0.distcp', 'distributed-checkpoint']]);
+  expect(await diagnose(input('__0_0.distcp'))).toMatchObject({ ok: false, kind: 'distributed-checkpoint' });
+  await expect(inspect(input())).rejects.toMatchObject({
+    code: 'UNSUPPORTED',
+    hint: expect.stringContaining('dcp_to_torch'),
+  });
+});
+
+test('arrays of NumPy are opened, too', async () => {
+  const [whole, cut] = [input('whole.npz'), input('cut.npz')];
+  await save(state('x', 1), input('x.pt'), quick);
+  await convert(input('x.pt'), whole, quick);
+  const bytes = readFileSync(whole);
+  const at = bytes.indexOf('NUMPY');
+  bytes.writeUInt8(bytes.readUInt8(bytes.indexOf('\n', at) + 1) ^ 1, bytes.indexOf('\n', at) + 1);
+  writeFileSync(cut, bytes);
+  writeFileSync(input('array.npy'), bytes.subarray(at - 1, at + 20));
+  expect(await problems()).toEqual([
+    ['array.npy', 'corrupt'],
+    ['cut.npz', 'corrupt'],
   ]);
 });
 

@@ -15,7 +15,7 @@ import { lookAlike } from './look-alikes';
 import { isLegacyStream, isZip, SNIFF_BYTES, safetensorsHeaderLength } from './magic';
 import { walkPickle } from './pickle-stream';
 import { readSafetensors } from './safetensors';
-import { describeUnknown, type Sniffed, sniff } from './signatures';
+import { DISTRIBUTED_CHECKPOINT, DISTRIBUTED_NAME, describeUnknown, type Sniffed, sniff } from './signatures';
 import { FIRST_TAR_MEMBER, readTar, TAR_MEMBERS } from './tar';
 import { isTarHeader, readTarMembers } from './tar-members';
 import { ZipArchive } from './zip-archive';
@@ -31,6 +31,12 @@ export function detect(source: ByteSource, limits: Limits = DEFAULT_LIMITS): Con
   const head = source.read(0, Math.min(SNIFF_BYTES, source.byteLength));
   if (safetensorsHeaderLength(head, limits.maxHeaderBytes) !== undefined)
     return { format: 'safetensors', read: readSafetensors };
+  // One save behind another: readers of zips would find the last of them, if any.
+  if (isZip(head) && DISTRIBUTED_NAME.test(source.name ?? ''))
+    throw notACheckpoint(
+      { ...DISTRIBUTED_CHECKPOINT, message: 'the file is a part of a checkpoint by torch.distributed.checkpoint' },
+      source,
+    );
   if (isZip(head)) return zipKind(new ZipArchive(source, limits));
   if (isTarHeader(head)) return tarKind(source);
   if (isLegacyStream(head)) return { format: 'legacy', read: readLegacy };

@@ -85,17 +85,11 @@ const ROWS: readonly Row[] = [
   { kind: 'mp4', message: 'the file is a video (MP4)', matches: (head) => startsWith(head, 'ftyp', 4) },
   {
     kind: 'msgpack',
-    message: 'the file is MessagePack, as Flax writes, not a PyTorch checkpoint',
+    message: 'the file is MessagePack, as Flax and spaCy write, not a PyTorch checkpoint',
     matches: (head) =>
       head.length > 2 &&
       ((head[0] as number) & 0xf0) === 0x80 &&
       /^[\xa1-\xbf][a-z_]+/.test(latin1(head.subarray(1, 16))),
-  },
-  {
-    kind: 'zlib',
-    message: 'the file is zlib data: joblib and others compress their pickles',
-    hint: 'load it with joblib, and save it without compression',
-    matches: (head) => head[0] === 0x78 && head.length > 2 && ((head[0] << 8) | (head[1] as number)) % 31 === 0,
   },
 ];
 

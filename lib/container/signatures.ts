@@ -57,6 +57,9 @@ const foreign = (kind: string, message: string, matches: Row['matches'], hint?: 
   ...(hint === undefined ? {} : { hint }),
 });
 
+/** What was compiled for one machine or runtime has its weights no more as they were. */
+const FROM_SOURCE = 'take the checkpoint that it was made from';
+
 const ROWS: readonly Row[] = [
   {
     kind: 'html',
@@ -73,6 +76,14 @@ const ROWS: readonly Row[] = [
   compressed('7z', [0x37, 0x7a, 0xbc, 0xaf, 0x27, 0x1c], '7z x'),
   compressed('rar', 'Rar!\x1a\x07', 'unrar x'),
   compressed('lz4', [0x04, 0x22, 0x4d, 0x18], 'unlz4'),
+  { ...compressed('lzma', [0x5d, 0, 0], 'unlzma'), matches: isLzma },
+  {
+    kind: 'zlib',
+    code: 'COMPRESSED',
+    message: 'the file is zlib data: joblib and others compress their pickles',
+    hint: 'load it with joblib, and save it without compression',
+    matches: isZlib,
+  },
   {
     kind: 'torchscript-flatbuffer',
     code: 'UNSUPPORTED',
@@ -94,6 +105,38 @@ const ROWS: readonly Row[] = [
     'ggml',
     'the file is a GGML model (the format before GGUF), not a PyTorch checkpoint',
     anyOf('lmgg', 'fmgg', 'tjgg', 'ggjt', 'ggml'),
+  ),
+  foreign(
+    'executorch',
+    'the file is a program or data of ExecuTorch (.pte, .ptd), not a PyTorch checkpoint',
+    isExecuTorch,
+    FROM_SOURCE,
+  ),
+  foreign(
+    'torch7',
+    'the file is a Lua Torch7 object (.t7), not a PyTorch checkpoint',
+    isTorch7,
+    'read it with torchfile in Python, or torch.utils.serialization.load_lua of PyTorch 0.4, and save it with torch.save',
+  ),
+  foreign(
+    'darknet',
+    'the file is the weights of Darknet (YOLO), not a PyTorch checkpoint',
+    isDarknet,
+    'its numbers have no names: the program that reads its .cfg file can save a state dict',
+  ),
+  foreign('tensorrt', 'the file is a TensorRT engine, not a PyTorch checkpoint', at('ptrt'), FROM_SOURCE),
+  foreign(
+    'tensorboard',
+    'the file is a log of TensorBoard, not a checkpoint',
+    isEvents,
+    'the checkpoints of the run are other files',
+  ),
+  foreign('matlab', 'the file is MATLAB data (.mat), not a PyTorch checkpoint', at('MATLAB 5.0 MAT-file')),
+  foreign(
+    'sentencepiece',
+    'the file is a SentencePiece tokenizer, not a checkpoint',
+    isSentencePiece,
+    'the weights are in another file beside it',
   ),
   foreign('npy', 'the file is a NumPy array (.npy), not a PyTorch checkpoint', at('\x93NUMPY')),
   foreign('tflite', 'the file is a TensorFlow Lite model, not a PyTorch checkpoint', at('TFL3', 4)),
@@ -136,6 +179,14 @@ const ROWS: readonly Row[] = [
     'the download or copy did not finish; do it again',
   ),
 ];
+
+/** A folder of torch.distributed.checkpoint, or a file in one. */
+export const DISTRIBUTED_CHECKPOINT = {
+  kind: 'distributed-checkpoint',
+  code: 'UNSUPPORTED',
+  hint: 'make one file of the folder: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER OUT.pt',
+} as const;
+export const DISTRIBUTED_NAME = /\.distcp$/i;
 
 /** Tells what the beginning of a file says it is; undefined where it may be a checkpoint, or nobody knows. */
 export function sniff(head: Uint8Array, byteLength: number): Sniffed | undefined {
@@ -193,6 +244,46 @@ function gitLfsPointer(text: string): Sniffed | undefined {
     hint: 'run "git lfs pull" in the repository, or download the file by its media URL',
     ...(size === undefined ? {} : { expectedSize: Number(size) }),
   };
+}
+
+/** The header of LZMA alone: properties, size of the dictionary, and a size that nobody knew. */
+function isLzma(head: Uint8Array): boolean {
+  return startsWith(head, [0x5d, 0, 0]) && startsWith(head, new Array<number>(8).fill(0xff), 5);
+}
+
+/** RFC 1950: two bytes that 31 divides. `x^2` begins like that, too. */
+function isZlib(head: Uint8Array): boolean {
+  const isHeader = head[0] === 0x78 && [0x01, 0x5e, 0x9c, 0xda].includes(head[1] ?? 0);
+  return isHeader && readableText(head.subarray(0, 64)) === undefined;
+}
+
+/** Flatbuffers tell their kind behind the offset of their root. */
+function isExecuTorch(head: Uint8Array): boolean {
+  return /^(?:ET|FT)\d\d$/.test(Buffer.from(head.subarray(4, 8)).toString('latin1'));
+}
+
+/** The type of an object with a class (4), its number, and the version: as int32, or each on a line. */
+function isTorch7(head: Uint8Array): boolean {
+  return startsWith(head, [4, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 0x56, 0x20]) || startsWith(head, '4\n1\n3\nV ');
+}
+
+/** Version 0.1 or 0.2 as three int32, then the images seen. */
+function isDarknet(head: Uint8Array, _text: string, byteLength: number): boolean {
+  const isVersion = [1, 2, 5].some((minor) => startsWith(head, [0, 0, 0, 0, minor, 0, 0, 0, 0, 0, 0, 0]));
+  return isVersion && byteLength >= 20 && byteLength % 4 === 0;
+}
+
+/** TFRecord: a length of 8 bytes and its checksum of 4, then an Event with its time and version. */
+function isEvents(head: Uint8Array): boolean {
+  return startsWith(head, [0, 0, 0, 0, 0, 0], 2) && startsWith(head, 'brain.Event:', 23);
+}
+
+/** ModelProto of sentencepiece_model.proto: pieces, of which the first is a control symbol such as `<unk>`. */
+function isSentencePiece(head: Uint8Array): boolean {
+  const length = head[3] ?? 0;
+  return (
+    head[0] === 0x0a && head[2] === 0x0a && head[4] === 0x3c && head[3 + length] === 0x3e && head[4 + length] === 0x15
+  );
 }
 
 /** ModelProto of onnx.proto: ir_version (field 1), then producer, domain, version, doc string, graph or opset. */

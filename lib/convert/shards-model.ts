@@ -1,6 +1,7 @@
 /** The shards of one model, as Hugging Face splits it: an index says which tensor is in which file. */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { DISTRIBUTED_CHECKPOINT, DISTRIBUTED_NAME } from '../container/signatures';
 import { CheckpointError } from '../errors';
 import type { PyValue } from '../pickle/values';
 import { type Model, namedModel } from './model';
@@ -48,6 +49,12 @@ export function modelFileIn(directory: string): string {
     ['model.safetensors', 'pytorch_model.bin'].find((name) => files.includes(name)) ??
     (files.length === 1 ? files[0] : undefined);
   if (file !== undefined) return join(directory, file);
+  if (files.length === 0 && readdirSync(directory).some((name) => DISTRIBUTED_NAME.test(name)))
+    throw new CheckpointError(
+      DISTRIBUTED_CHECKPOINT.code,
+      'the directory is a checkpoint by torch.distributed.checkpoint',
+      { path: directory, hint: DISTRIBUTED_CHECKPOINT.hint },
+    );
   if (files.length === 0)
     throw new CheckpointError('NOT_FOUND', 'no checkpoint is in the directory', {
       path: directory,

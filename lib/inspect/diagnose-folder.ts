@@ -3,6 +3,7 @@
  * that should not. Shards that each are sound make no model where one is missing or the index is that of another version.
  */
 import { basename, dirname, join } from 'node:path';
+import { DISTRIBUTED_CHECKPOINT, DISTRIBUTED_NAME } from '../container/signatures';
 import { openModel } from '../convert/open-model';
 import { beside } from '../convert/output-name';
 import {
@@ -29,6 +30,8 @@ export interface FolderProblem {
 }
 
 const CHECKPOINT = /\.(?:bin|pt|pth|ckpt|safetensors|pth\.tar|pt\.tar)$/i;
+/** No loader takes these for a model by itself; what is said of shards and of models that are there twice is not of them. */
+const ARRAYS = /\.np[yz]$/i;
 /** What programs leave behind of a download that did not finish. */
 const PARTIAL = /\.(?:part|partial|crdownload|incomplete|opdownload|aria2)$/i;
 const MAX_NAMED = 5;
@@ -60,8 +63,9 @@ export async function diagnoseFolder(
   for (const { path, stats } of files)
     if (!stats) problems.push({ path, kind: 'missing', message: 'a link to nothing', hint: 'download the file again' });
   const checkpoints = files.flatMap(({ path, stats }) => (stats && CHECKPOINT.test(path) ? [path] : []));
+  const arrays = files.flatMap(({ path, stats }) => (stats && ARRAYS.test(path) ? [path] : []));
   const sound = new Set<string>();
-  for (const path of checkpoints) {
+  for (const path of [...checkpoints, ...arrays]) {
     options.signal?.throwIfAborted();
     const { ok, kind, message, hint } = await quietly(join(folder, path), options, diagnoseFile);
     if (ok) sound.add(path);
@@ -80,8 +84,14 @@ export async function diagnoseFolder(
     if (note === undefined) problems.push(...found);
     else notes.push(note);
   }
+  for (const path of paths) {
+    const { kind, hint } = DISTRIBUTED_CHECKPOINT;
+    const message = 'a part of a checkpoint by torch.distributed.checkpoint';
+    if (DISTRIBUTED_NAME.test(path)) problems.push({ path, kind, message, hint });
+  }
   problems.push(...unindexed(folder, indices, checkpoints));
-  if (checkpoints.length === 0 && problems.length === 0)
+  const count = checkpoints.length + arrays.length;
+  if (count === 0 && problems.length === 0)
     return {
       ok: false,
       kind: 'folder',
@@ -92,7 +102,7 @@ export async function diagnoseFolder(
   return {
     ok: sorted.length === 0,
     kind: 'folder',
-    message: messageFor(only === undefined ? 'folder' : 'model', checkpoints.length, indices.length, sorted.length),
+    message: messageFor(only === undefined ? 'folder' : 'model', count, indices.length, sorted.length),
     ...(sorted.length > 0 ? { problems: sorted } : {}),
     ...(notes.length > 0 ? { notes } : {}),
   };

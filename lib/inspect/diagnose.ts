@@ -3,7 +3,13 @@ import { basename, dirname } from 'node:path';
 import { lookAlike, saidBy } from '../container/look-alikes';
 import { isZip, SNIFF_BYTES, safetensorsHeaderLength, startsWith } from '../container/magic';
 import { parseSafetensorsHeader } from '../container/safetensors-header';
-import { describeUnknown, type Sniffed, sniff } from '../container/signatures';
+import {
+  DISTRIBUTED_CHECKPOINT,
+  DISTRIBUTED_NAME,
+  describeUnknown,
+  type Sniffed,
+  sniff,
+} from '../container/signatures';
 import { isTarHeader } from '../container/tar-members';
 import { type CheckpointError, type ErrorCode, isCheckpointError } from '../errors';
 import { DEFAULT_LIMITS } from '../limits';
@@ -211,6 +217,10 @@ async function ailment(
   head: Uint8Array,
   signal: AbortSignal | undefined,
 ): Promise<Diagnosis> {
+  if (DISTRIBUTED_NAME.test(bytes.name ?? '') && error.code === DISTRIBUTED_CHECKPOINT.code) {
+    const { kind, hint } = DISTRIBUTED_CHECKPOINT;
+    return { ok: false, kind, message: withoutPlace(error), hint };
+  }
   const isArchive = isZip(head);
   const sniffed = isArchive ? undefined : sniff(head, bytes.byteLength);
   if (sniffed && sniffed.code === error.code) return fromSniffed(sniffed, head);

@@ -37,6 +37,12 @@ const HARMLESS_KINDS = new Set([
   'onnx',
   'parquet',
   'arrow',
+  'executorch',
+  'torch7',
+  'darknet',
+  'tensorboard',
+  'matlab',
+  'sentencepiece',
 ]);
 
 export class SourceScanner {
