@@ -1,5 +1,5 @@
 /** Promise: what `inspect`, `show`, `diff`, `scan`, `diagnose` and `verify` say of a file is true, for every container. */
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { deflateSync, gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
@@ -11,10 +11,14 @@ import { diff } from '../lib/inspect/diff';
 import { inspect } from '../lib/inspect/inspect';
 import { pickleGlobals } from '../lib/inspect/pickle-globals';
 import { scan } from '../lib/inspect/scan';
+import { Findings } from '../lib/inspect/scan-findings';
+import { SourceScanner } from '../lib/inspect/scan-source';
 import { show } from '../lib/inspect/show';
 import { loadSync, openSync } from '../lib/load';
 import type { PyGlobal, PyObject } from '../lib/pickle/values';
 import { toBytes } from '../lib/save';
+import { MemorySource } from '../lib/source/memory';
+import { ReadAhead } from '../lib/source/read-ahead';
 import { Tensor } from '../lib/tensor/tensor';
 import { bytesOf, dict, floats, py, storageId, tar, tensor, zip, zipCheckpoint } from './container-samples';
 
@@ -296,6 +300,49 @@ describe('scan', () => {
       ['test.support', 'os'],
     ] as const)
       expect(await scan(py.pickle(py.global(module, name))), name).toMatchObject({ verdict: 'dangerous' });
+  });
+
+  describe('short reads are made together', () => {
+    class Counting extends MemorySource {
+      reads = 0;
+      override read(byteOffset: number, byteLength: number): Uint8Array {
+        this.reads++;
+        return super.read(byteOffset, byteLength);
+      }
+    }
+
+    // Regression: a scan of 100,000 records took a read for each header, each head and each beginning of a pickle.
+    test('a scan of many records does not read each of them', () => {
+      const records = Array.from({ length: 2000 }, (_, i): [string, Uint8Array] => [`data/${i}`, floats(i)]);
+      const source = new Counting(zipCheckpoint({ 'data.pkl': py.pickle('N'), ...Object.fromEntries(records) }));
+      const findings = new Findings(() => false);
+      new SourceScanner(findings).scan(new ReadAhead(source));
+      expect([findings.pickles, findings.findings]).toEqual([1, []]);
+      expect(source.reads).toBeLessThan(30);
+    });
+
+    const broken = readdirSync(join(fixtures, '..', 'malformed')).map((name) => join('..', 'malformed', name));
+    test.each([...files, ...broken])('%s: the same as of bytes in memory', async (name) => {
+      const path = join(fixtures, name);
+      expect(await scan(path)).toEqual(await scan(readFileSync(path)));
+    });
+
+    test('bytes at the edges of what was read before', () => {
+      const bytes = Uint8Array.from({ length: 200_000 }, (_, i) => (i * 31) >> 3);
+      const source = new ReadAhead(new MemorySource(bytes));
+      for (const [at, length] of [
+        [0, 16],
+        [65_530, 6],
+        [65_530, 7],
+        [10, 4],
+        [65_546, 4096],
+        [70_000, 4097],
+        [199_999, 1],
+        [200_000, 0],
+      ] as const)
+        expect(Buffer.from(source.read(at, length))).toEqual(Buffer.from(bytes.subarray(at, at + length)));
+      expect(() => source.read(199_990, 11)).toThrow(expect.objectContaining({ code: 'TRUNCATED' }));
+    });
   });
 
   // Enums of Python 3.11, nested classes and bound methods are pickled by getattr; attacks reach modules by it.

@@ -38,6 +38,8 @@ export interface PickleGlobals {
 
 /** Module and class names are shorter; longer strings need not be followed. */
 const MAX_NAME = 1024;
+/** Start and length of a string in one number: pickles have 2^30 bytes at most. */
+const PLACE = 2 * MAX_NAME;
 /** A smaller blob holds no pickle that does anything. */
 const MIN_BLOB_BYTES = 12;
 
@@ -62,8 +64,11 @@ class Named {
   }
 }
 
-/** A string constant, a global, a short tuple, or undefined for any other value. */
-type Value = string | Named | readonly Value[] | undefined;
+/**
+ * A string constant, or where its bytes are (`PLACE`), for few are looked at; a global, a short tuple, or undefined
+ * for any other value.
+ */
+type Value = string | number | Named | readonly Value[] | undefined;
 
 /** `getattr` takes a third argument, what to give where there is no such attribute. */
 const MAX_ARGUMENTS = 3;
@@ -76,7 +81,11 @@ class Machine {
   readonly #bytes: Buffer;
   readonly #stack: Value[] = [];
   readonly #marks: number[] = [];
-  readonly #memo = new Map<number, Value>();
+  /** Numbers are given in order, mostly; the others are kept apart. */
+  readonly #memo: Value[] = [];
+  readonly #farMemo = new Map<number, Value>();
+  /** Arguments are followed where there is something to call with them. */
+  #namesGetattr = false;
   readonly #seen = new Set<string>();
 
   constructor(input: Uint8Array, start: number) {
@@ -223,17 +232,17 @@ class Machine {
       case Op.STRING:
         return this.#byteString(parseQuoted(this.#line('latin1')), at);
       case Op.UNICODE:
-        return this.#text(Buffer.from(parseRawUnicode(this.#line('latin1')), 'utf8'), at);
+        return this.#unicode(parseRawUnicode(this.#line('latin1')), at);
       case Op.SHORT_BINSTRING:
         return this.#byteString(this.#take(this.#number(1)), at);
       case Op.BINSTRING:
         return this.#byteString(this.#take(this.#number(4)), at);
       case Op.SHORT_BINUNICODE:
-        return this.#text(this.#take(this.#number(1)), at);
+        return this.#text(this.#number(1), at);
       case Op.BINUNICODE:
-        return this.#text(this.#take(this.#number(4)), at);
+        return this.#text(this.#number(4), at);
       case Op.BINUNICODE8:
-        return this.#text(this.#take(this.#number(8)), at);
+        return this.#text(this.#number(8), at);
       case Op.SHORT_BINBYTES:
         return this.#blob(this.#take(this.#number(1)), at);
       case Op.BINBYTES:
@@ -242,29 +251,55 @@ class Machine {
       case Op.BYTEARRAY8:
         return this.#blob(this.#take(this.#number(8)), at);
       case Op.GET:
-        this.#push(this.#memo.get(Number.parseInt(this.#line(), 10)));
+        this.#push(this.#recall(Number.parseInt(this.#line(), 10)));
         return true;
       case Op.BINGET:
-        this.#push(this.#memo.get(this.#number(1)));
+        this.#push(this.#recall(this.#number(1)));
         return true;
       case Op.LONG_BINGET:
-        this.#push(this.#memo.get(this.#number(4)));
+        this.#push(this.#recall(this.#number(4)));
         return true;
       case Op.PUT:
-        this.#memo.set(Number.parseInt(this.#line(), 10), this.#stack.at(-1));
+        this.#put(Number.parseInt(this.#line(), 10), this.#stack.at(-1));
         return true;
       case Op.BINPUT:
-        this.#memo.set(this.#number(1), this.#stack.at(-1));
+        this.#put(this.#number(1), this.#stack.at(-1));
         return true;
       case Op.LONG_BINPUT:
-        this.#memo.set(this.#number(4), this.#stack.at(-1));
+        this.#put(this.#number(4), this.#stack.at(-1));
         return true;
       case Op.MEMOIZE:
-        this.#memo.set(this.#memo.size, this.#stack.at(-1));
+        this.#put(this.#memo.length + this.#farMemo.size, this.#stack.at(-1));
         return true;
       default:
         return false;
     }
+  }
+
+  #put(index: number, value: Value): void {
+    if (index < this.#memo.length) this.#memo[index] = value;
+    else if (index !== this.#memo.length) this.#farMemo.set(index, value);
+    else {
+      this.#memo.push(value);
+      // The place may have been taken before its turn.
+      this.#farMemo.delete(index);
+      for (let next = index + 1; this.#farMemo.has(next); next++) {
+        this.#memo.push(this.#farMemo.get(next));
+        this.#farMemo.delete(next);
+      }
+    }
+  }
+
+  #recall(index: number): Value {
+    return index < this.#memo.length ? this.#memo[index] : this.#farMemo.get(index);
+  }
+
+  /** The text of a constant; undefined for any other value. */
+  #textOf(value: Value): string | undefined {
+    if (typeof value === 'string') return value;
+    if (typeof value !== 'number') return undefined;
+    const start = Math.floor(value / PLACE);
+    return this.#bytes.toString('utf8', start, start + (value % PLACE));
   }
 
   #push(value: Value): void {
@@ -289,12 +324,17 @@ class Machine {
   }
 
   #tuple(count: number, at: number): true {
+    if (!this.#namesGetattr) return this.#replace(count, true);
     const from = Math.max(0, this.#stack.length - count);
     this.#push(this.#items(this.#stack.splice(from), at));
     return true;
   }
 
   #itemsToMark(at: number): Value {
+    if (!this.#namesGetattr) {
+      this.#toMark();
+      return undefined;
+    }
     const mark = Math.min(this.#marks.pop() ?? 0, this.#stack.length);
     if (this.#stack.length - mark <= MAX_ARGUMENTS) return this.#items(this.#stack.splice(mark), at);
     for (let i = mark; i < this.#stack.length; i++) this.#handOver(this.#stack[i], at);
@@ -324,10 +364,11 @@ class Machine {
   }
 
   #attribute(args: readonly Value[] | undefined, at: number): Value {
-    const [object, name] = Array.isArray(args) ? (args as readonly Value[]) : [];
+    const [object, attribute] = Array.isArray(args) ? (args as readonly Value[]) : [];
+    const name = this.#textOf(attribute);
     const owner = object instanceof Named ? object.global : undefined;
     // No writer computes a name: whoever does hides it.
-    if (typeof name !== 'string') this.#tell(`${owner ?? '?'}.?`, 'dangerous', at);
+    if (name === undefined) this.#tell(`${owner ?? '?'}.?`, 'dangerous', at);
     else {
       const reached = attributeOf(owner, name);
       if (verdictOf(reached) === 'dangerous') this.#tell(reached, 'dangerous', at);
@@ -343,11 +384,12 @@ class Machine {
   }
 
   #name(first: Value, second: Value, at: number): Value {
-    const module = typeof first === 'string' ? first : undefined;
-    const name = typeof second === 'string' ? second : undefined;
+    const module = this.#textOf(first);
+    const name = this.#textOf(second);
     const mapped = module === undefined || name === undefined ? undefined : python3Name(module, name);
     const spelled = `${module ?? '?'}\n${name ?? '?'}`;
     const named = mapped === undefined ? undefined : new Named(mapped);
+    this.#namesGetattr ||= mapped === GETATTR;
     if (this.#seen.has(spelled)) return named;
     this.#seen.add(spelled);
     if (module === undefined || name === undefined || mapped === undefined) {
@@ -377,14 +419,28 @@ class Machine {
     return true;
   }
 
-  #text(utf8: Buffer, at: number): true {
-    this.#push(utf8.length <= MAX_NAME ? utf8.toString('utf8') : undefined);
+  #unicode(text: string, at: number): true {
+    this.#push(text.length <= MAX_NAME ? text : undefined);
     // Protocol 2 writes bytes as text, a character for each byte.
-    const begins =
-      utf8.length >= MIN_BLOB_BYTES &&
-      ((utf8[0] === 0xc2 && utf8[1] === 0x80) || utf8.subarray(0, 4).equals(ZIP_START));
-    if (begins) this.#addBlob(Buffer.from(utf8.toString('utf8'), 'latin1'), at);
+    if (text.length >= MIN_BLOB_BYTES && (text[0] === '\x80' || text.startsWith('PK\x03\x04')))
+      this.#addBlob(Buffer.from(text, 'latin1'), at);
     return true;
+  }
+
+  #text(byteLength: number, at: number): true {
+    const start = this.position;
+    this.#skip(byteLength);
+    this.#push(byteLength <= MAX_NAME ? start * PLACE + byteLength : undefined);
+    const first = this.#bytes[start];
+    if (byteLength >= MIN_BLOB_BYTES && (first === 0xc2 || first === 0x50)) this.#textBlob(start, at);
+    return true;
+  }
+
+  /** Protocol 2 writes bytes as text, a character for each byte. */
+  #textBlob(start: number, at: number): void {
+    const utf8 = this.#bytes.subarray(start, this.position);
+    if ((utf8[0] === 0xc2 && utf8[1] === 0x80) || utf8.subarray(0, 4).equals(ZIP_START))
+      this.#addBlob(Buffer.from(utf8.toString('utf8'), 'latin1'), at);
   }
 
   #byteString(bytes: Buffer, at: number): true {
@@ -418,8 +474,9 @@ class Machine {
 
   /** Little-endian and unsigned; the lengths of a pickle that is there are safe integers. */
   #number(byteLength: 1 | 2 | 4 | 8): number {
-    const bytes = this.#take(byteLength);
-    return byteLength === 8 ? Number(bytes.readBigUInt64LE()) : bytes.readUIntLE(0, byteLength);
+    const start = this.position;
+    this.#skip(byteLength);
+    return byteLength === 8 ? Number(this.#bytes.readBigUInt64LE(start)) : this.#bytes.readUIntLE(start, byteLength);
   }
 
   #line(encoding: 'utf8' | 'latin1' = 'utf8'): string {

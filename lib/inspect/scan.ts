@@ -11,6 +11,7 @@ import { DEFAULT_LIMITS } from '../limits';
 import type { Verdict } from '../pickle/verdicts';
 import { filesBelow } from '../source/files-below';
 import { type CheckpointSource, openSource } from '../source/open-source';
+import { ReadAhead } from '../source/read-ahead';
 import { type Finding, Findings, type ScannedGlobal, worst } from './scan-findings';
 import { SourceScanner } from './scan-source';
 
@@ -70,7 +71,7 @@ async function scanOne(source: CheckpointSource, { allow = [], signal }: ScanOpt
   try {
     const bytes = await openSource(source, { limits: DEFAULT_LIMITS, signal, io: 'read' });
     try {
-      new SourceScanner(findings).scan(bytes);
+      new SourceScanner(findings).scan(bytes.file ? new ReadAhead(bytes) : bytes);
     } finally {
       bytes.close();
     }
