@@ -406,9 +406,13 @@ describe('scan', () => {
     });
   });
 
-  test('the source text of a graph module is executed', async () => {
-    const pickle = py.pickle(py.global('torch.fx.graph_module', 'reduce_graph_module'));
-    expect(await scan(pickle)).toMatchObject({ verdict: 'dangerous' });
+  test('the source text of a graph module, which Python executes, is told and read like any data', async () => {
+    const pickle = py.pickle(py.global('torch.fx.graph_module', 'reduce_graph_module'), ')R');
+    const { verdict, findings } = await scan(pickle);
+    expect([verdict, findings.map(({ kind }) => kind)]).toEqual(['unknown', ['unknown-global', 'python-code']]);
+    expect((loadSync(pickle) as PyObject).global).toBe('torch.fx.graph_module.reduce_graph_module');
+    const text = py.pickle(py.global('torch.fx.graph_module', '_exec_with_source'));
+    expect(await scan(text)).toMatchObject({ verdict: 'dangerous' });
   });
 
   test('a union of types, which is a reduction of harmless names, is loaded and not called an attack', async () => {

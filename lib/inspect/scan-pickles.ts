@@ -2,6 +2,7 @@
 import { isLegacyStream } from '../container/magic';
 import { walkPickle } from '../container/pickle-stream';
 import { Op } from '../pickle/opcodes';
+import { RUNS_SOURCE } from '../pickle/verdicts';
 import type { ByteSource } from '../source/byte-source';
 import { type Blob, type PickleGlobals, pickleGlobals } from './pickle-globals';
 import type { Findings } from './scan-findings';
@@ -115,8 +116,17 @@ function report(
   onBlob: OnBlob,
 ): void {
   const place = record === undefined ? {} : { record };
-  for (const global of found.globals)
-    findings.addGlobal(global.name, global.verdict, { ...place, byteOffset: byteOffset + global.byteOffset });
+  for (const { name, verdict, byteOffset: at } of found.globals) {
+    findings.addGlobal(name, verdict, { ...place, byteOffset: byteOffset + at });
+    if (RUNS_SOURCE.has(name))
+      findings.add({
+        kind: 'python-code',
+        severity: 'warning',
+        message: 'the pickle carries the source text of a graph module, which loading runs',
+        ...place,
+        byteOffset: byteOffset + at,
+      });
+  }
   for (const code of found.extensions) {
     findings.add({
       kind: 'extension-code',

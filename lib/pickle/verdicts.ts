@@ -181,16 +181,20 @@ const DANGEROUS_BUILTINS: ReadonlySet<string> = new Set([
   '__spec__',
 ]);
 
+/** What graph modules are pickled by: with the source text of their forward, which is executed. Whole models are saved so. */
+export const RUNS_SOURCE: ReadonlySet<string> = new Set(
+  ['reduce_graph_module', 'reduce_package_graph_module', 'reduce_deploy_graph_module'].map(
+    (name) => `torch.fx.graph_module.${name}`,
+  ),
+);
+
 /** What is told of `getattr` where it is given to another function. */
 export const GETATTR_HANDED_OVER = 'builtins.getattr(?)';
 
 /** Single globals outside those modules. */
 const DANGEROUS_GLOBALS: ReadonlySet<string> = new Set([
   GETATTR_HANDED_OVER,
-  // A graph module is pickled as the source text of its forward, which is executed.
-  ...['reduce_graph_module', 'reduce_package_graph_module', 'reduce_deploy_graph_module'].map(
-    (name) => `torch.fx.graph_module.${name}`,
-  ),
+  // They execute the text that they are given; what graph modules are pickled by (`RUNS_SOURCE`) is a way to them.
   ...['_exec_with_source', '_forward_from_src', '_method_from_src'].map((name) => `torch.fx.graph_module.${name}`),
   'torch.load',
   'torch.save',
