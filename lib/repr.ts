@@ -184,6 +184,9 @@ function leafText({ value, container, slot, isKey }: Child): string | undefined 
   }
 }
 
+/** Globals that are values of their own, by name. */
+const SINGLETONS: ReadonlySet<string> = new Set(['builtins.Ellipsis', 'builtins.NotImplemented']);
+
 function objectText(value: object): string | undefined {
   if (isAnyTensor(value)) return tensorText(value);
   if (Array.isArray(value) || value instanceof Map || value instanceof Set) return textOf(value);
@@ -195,6 +198,7 @@ function objectText(value: object): string | undefined {
   if (value instanceof Device) {
     return `device(type='${value.type}'${value.index === undefined ? '' : `, index=${value.index}`})`;
   }
+  if (value instanceof PyGlobal && SINGLETONS.has(value.global)) return value.name;
   if (value instanceof PyGlobal) return `<class '${value.global.replace(/^builtins\./, '')}'>`;
   if (value instanceof Storage) return storageText(value);
   if (value instanceof NumpyScalar) return numpyScalarText(value);

@@ -5,6 +5,7 @@ import { inspect } from 'node:util';
 import { afterEach, describe, expect, test } from 'vitest';
 import { DType } from '../lib/dtype';
 import { CheckpointError } from '../lib/errors';
+import { loadSync } from '../lib/load';
 import { noteFloat } from '../lib/pickle/notes';
 import {
   ByteArray,
@@ -146,6 +147,31 @@ function values(): unknown[] {
     Tensor.from([1, 2.5]).storage,
   ];
 }
+
+// What Python 3.11 prints of them; dates, patterns and others were shown as the calls that make them.
+test.each([
+  [
+    'cdatetime\ntime\n(C\x06\x01\x02\x03\x00\x00\x00cdatetime\ntimezone\ncdatetime\ntimedelta\n(K\x00K\x00K\x00tR\x85RtR',
+    'datetime.time(1, 2, 3, tzinfo=datetime.timezone.utc)',
+  ],
+  [
+    'cdatetime\ndatetime\nC\x0a\x07\xe8\x81\x01\x01\x02\x00\x00\x00\x05\x85R',
+    'datetime.datetime(2024, 1, 1, 1, 2, 0, 5, fold=1)',
+  ],
+  [
+    'cdatetime\ntimezone\ncdatetime\ntimedelta\n(K\x00MXMK\x00tRX\x03\x00\x00\x00IST\x86R',
+    "datetime.timezone(datetime.timedelta(seconds=19800), 'IST')",
+  ],
+  ['cre\n_compile\nX\x02\x00\x00\x00a+K\x2a\x86R', "re.compile('a+', re.IGNORECASE|re.MULTILINE)"],
+  ['cfractions\nFraction\nX\x03\x00\x00\x003/7\x85R', 'Fraction(3, 7)'],
+  ['cfractions\nFraction\nK\x03K\x07\x86R', 'Fraction(3, 7)'],
+  ['cuuid\nUUID\n)\x81}X\x03\x00\x00\x00intK\x05sb', "UUID('00000000-0000-0000-0000-000000000005')"],
+  ['cpathlib\nPureWindowsPath\nX\x03\x00\x00\x00C:\\X\x01\x00\x00\x00x\x86R', "PureWindowsPath('C:/x')"],
+  ['c__builtin__\nEllipsis\n', 'Ellipsis'],
+  ['c__builtin__\ntype\nN\x85R', "<class 'NoneType'>"],
+])('of the standard library: %j', (opcodes, text) => {
+  expect(repr(loadSync(Buffer.from(`\x80\x03${opcodes}.`, 'latin1')))).toBe(text);
+});
 
 test('Python values as Python prints them', () => {
   expect(values().map(repr)).toEqual(recorded.values);
