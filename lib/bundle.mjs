@@ -35,7 +35,7 @@ const PARTS = [
   ['load', /^(load|location|provenance|walk)\./],
   [
     'load',
-    /^container\/(byte-order|detect|inflated-bytes|magic|nested|persistent-id|record-names|torchscript|zip.*)\./,
+    /^container\/(byte-order|detect|distributed|inflated-bytes|magic|nested|persistent-id|record-names|torchscript|zip.*)\./,
   ],
   ['load', /^pickle\/(canonical-tensor|construct|decode|globals|lists|machine|memo|names|note-taker|numpy|opcodes)\./],
   ['load', /^pickle\/(python|rebuild|tensor-constants|unpickler|verdicts|weights-only)\./],

@@ -180,14 +180,6 @@ const ROWS: readonly Row[] = [
   ),
 ];
 
-/** A folder of torch.distributed.checkpoint, or a file in one. */
-export const DISTRIBUTED_CHECKPOINT = {
-  kind: 'distributed-checkpoint',
-  code: 'UNSUPPORTED',
-  hint: 'make one file of the folder: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER OUT.pt',
-} as const;
-export const DISTRIBUTED_NAME = /\.distcp$/i;
-
 /** Tells what the beginning of a file says it is; undefined where it may be a checkpoint, or nobody knows. */
 export function sniff(head: Uint8Array, byteLength: number): Sniffed | undefined {
   if (byteLength === 0)

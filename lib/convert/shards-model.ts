@@ -1,7 +1,7 @@
 /** The shards of one model, as Hugging Face splits it: an index says which tensor is in which file. */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { DISTRIBUTED_CHECKPOINT, DISTRIBUTED_NAME } from '../container/signatures';
+import { DISTRIBUTED_CHECKPOINT, DISTRIBUTED_NAME } from '../container/distributed';
 import { CheckpointError } from '../errors';
 import type { PyValue } from '../pickle/values';
 import { type Model, namedModel } from './model';

@@ -3,7 +3,7 @@
  * that should not. Shards that each are sound make no model where one is missing or the index is that of another version.
  */
 import { basename, dirname, join } from 'node:path';
-import { DISTRIBUTED_CHECKPOINT, DISTRIBUTED_NAME } from '../container/signatures';
+import { DISTRIBUTED_CHECKPOINT, DISTRIBUTED_NAME } from '../container/distributed';
 import { openModel } from '../convert/open-model';
 import { beside } from '../convert/output-name';
 import {

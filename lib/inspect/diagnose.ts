@@ -1,15 +1,10 @@
 /** What a file is, what is wrong with it, and what to do: for files that do not load, and for those that say they do. */
 import { basename, dirname } from 'node:path';
+import { DISTRIBUTED_CHECKPOINT, DISTRIBUTED_NAME } from '../container/distributed';
 import { lookAlike, saidBy } from '../container/look-alikes';
 import { isZip, SNIFF_BYTES, safetensorsHeaderLength, startsWith } from '../container/magic';
 import { parseSafetensorsHeader } from '../container/safetensors-header';
-import {
-  DISTRIBUTED_CHECKPOINT,
-  DISTRIBUTED_NAME,
-  describeUnknown,
-  type Sniffed,
-  sniff,
-} from '../container/signatures';
+import { describeUnknown, type Sniffed, sniff } from '../container/signatures';
 import { isTarHeader } from '../container/tar-members';
 import { type CheckpointError, type ErrorCode, isCheckpointError } from '../errors';
 import { DEFAULT_LIMITS } from '../limits';
