@@ -40,7 +40,7 @@ const PARTS = [
   ['load', /^pickle\/(canonical-tensor|construct|decode|globals|lists|machine|memo|names|note-taker|numpy|opcodes)\./],
   ['load', /^pickle\/(python|rebuild|tensor-constants|unpickler|verdicts|weights-only)\./],
   ['load', /^source\/(local-file|local-path|memory|open-source|windows)\./],
-  ['models', /^models\/models\./],
+  ['models', /^models\/(?!checkpoint-manager)/],
   ['files', /^(glob|container\/npy|source\/files-below)\./],
   ['remote', /^source\/(http-file|remote.*|s3|spool)\./],
   ['inspect', /^inspect\/(find|inspect|leaves|manifest|numbers|opening|show|statistics|storage-.*|summary|unsafe)\./],

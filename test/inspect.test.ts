@@ -548,7 +548,7 @@ describe('diagnose', () => {
     expect(diagnosis.kind).toBe(kind);
     expect(() => openSync(bytes)).toThrow(
       expect.objectContaining({
-        code: 'NOT_A_CHECKPOINT',
+        code: kind === 'zlib' ? 'COMPRESSED' : 'NOT_A_CHECKPOINT',
         message: hint === undefined ? message : `${message}; ${hint}`,
       }),
     );
