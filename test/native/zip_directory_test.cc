@@ -148,6 +148,17 @@ TEST(TellsHowMuchOfACutFileIsMissing) {
   CHECK(FailsWith({}, ErrorCode::kZipCorrupt, "no zip end record"));
 }
 
+TEST(TellsWhereAnArchiveEndsThatTooMuchFollows) {
+  for (bool zip64 : {true, false}) {
+    for (uint8_t fill : {0x00, 0x55}) {
+      std::vector<uint8_t> bytes = Build(Sample(), zip64, "comment");
+      const std::string end = "the zip ends at byte " + std::to_string(bytes.size()) + ", and 70000 bytes";
+      bytes.insert(bytes.end(), 70000, fill);
+      CHECK(FailsWith(bytes, ErrorCode::kZipCorrupt, (end + (fill == 0 ? " of zeros follow" : " follow")).c_str()));
+    }
+  }
+}
+
 TEST(NoSingleChangedByteIsDangerous) {
   const std::vector<uint8_t> whole = Build(Sample());
   for (size_t i = 0; i < whole.size(); i++) {
