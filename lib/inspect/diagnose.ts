@@ -27,10 +27,10 @@ export interface Diagnosis {
   readonly ok: boolean;
   /**
    * Of a healthy checkpoint its format: `zip`, `legacy`, `tar`, `torchscript`, `safetensors`, `pickle`, `npz`, `npy`; `gguf`
-   * is told by its first bytes alone. Else what it is or
-   * what ails it: `html`, `git-lfs-pointer`, `truncated`, `gzip`, `safetensors` (under a name of PyTorch), `empty`, `zip`
-   * (of something else), `json`, `hdf5`, `zeros`, `onnx`, `text-mode`, `prefixed`, `trailed`, `git-conflict`, `unsafe`, `corrupt`,
-   * `unsupported`, `limits`, ... Of a folder, and of the index of a model in several files, `folder`.
+   * is told by its first bytes alone. Else what it is or what ails it: `html`, `git-lfs-pointer`, `truncated`, `gzip`,
+   * `safetensors` (under a name of PyTorch), `empty`, `zip` (of something else), `json`, `hdf5`, `zeros`, `onnx`, `text-mode`,
+   * `prefixed`, `trailed`, `git-conflict`, `distributed-checkpoint`, `unsafe`, `corrupt`, `unsupported`, `limits`, ... Of a
+   * folder, and of the index of a model in several files, `folder`.
    */
   readonly kind: string;
   readonly message: string;

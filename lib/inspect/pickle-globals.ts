@@ -371,8 +371,9 @@ class Machine {
     if (name === undefined) this.#tell(`${owner ?? '?'}.?`, 'dangerous', at);
     else {
       const reached = attributeOf(owner, name);
+      if (reached === undefined) return undefined;
       if (verdictOf(reached) === 'dangerous') this.#tell(reached, 'dangerous', at);
-      if (owner !== undefined && reached.length <= MAX_NAME) return new Named(reached);
+      return new Named(reached);
     }
     return undefined;
   }

@@ -64,6 +64,8 @@ export class GlobalResolver {
   /** Every global named, in order of first use: as spelled in the file, and in Python 3 names. */
   readonly named: { readonly spelled: string; readonly global: string }[] = [];
 
+  /** What `getattr` reaches and must not. */
+  readonly #reached = new Set<string>();
   /** Whether the pickles name `getattr`: only then may a call reach more than it names. */
   resolvedGetattr = false;
 
@@ -112,7 +114,9 @@ export class GlobalResolver {
     const { unsafeGlobals, safeGlobals } = this.#options;
     if (safeGlobals.has(global)) return;
     if (unsafeGlobals === 'reject') refuse(global);
-    if (!this.named.some((known) => known.global === global)) this.named.push({ spelled: global, global });
+    if (this.#reached.has(global)) return;
+    this.#reached.add(global);
+    this.named.push({ spelled: global, global });
   }
 }
 
@@ -130,14 +134,13 @@ function isGetattr(value: PyValue | undefined): boolean {
   return value instanceof PyGlobal && value.global === GETATTR;
 }
 
-/** Attributes of attributes: `getattr(getattr(module, 'a'), 'b')`. */
-const MAX_ATTRIBUTES = 64;
+/** Attributes of attributes: `getattr(getattr(module, 'a'), 'b')`. Each step is judged when it is made. */
+const MAX_ATTRIBUTES = 4;
 
 /** The global that a value is, or is taken from; undefined for any other. */
-function reachedBy(value: PyValue | undefined): string | undefined {
-  const names: string[] = [];
-  let owner = value;
-  for (; names.length < MAX_ATTRIBUTES && owner instanceof PyObject && isGetattr(owner.callable); owner = owner.args[0])
-    names.unshift(String(owner.args[1]));
-  return owner instanceof PyGlobal ? [owner.global, ...names].join('.') : undefined;
+function reachedBy(value: PyValue | undefined, steps = 0): string | undefined {
+  if (value instanceof PyGlobal) return value.global;
+  if (steps >= MAX_ATTRIBUTES || !(value instanceof PyObject) || !isGetattr(value.callable)) return undefined;
+  const name = value.args[1];
+  return typeof name === 'string' ? attributeOf(reachedBy(value.args[0], steps + 1), name) : undefined;
 }

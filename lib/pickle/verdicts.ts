@@ -415,7 +415,15 @@ export function verdictOf(global: string): Verdict {
 /** The function whose result is judged, and not only its name. */
 export const GETATTR = 'builtins.getattr';
 
-/** What `getattr(object, name)` reaches, where `owner` is the global that the object is, if it is one. */
-export function attributeOf(owner: string | undefined, name: string): string {
-  return `${owner ?? '?'}.${name}`;
+/** Longer names are of nothing that exists: they would only make each of a million calls slow. */
+const MAX_OWNER = 120;
+const MAX_ATTRIBUTE = 100;
+
+/**
+ * What `getattr(object, name)` reaches, where `owner` is the global that the object is, if it is one; undefined where no
+ * object has such an attribute.
+ */
+export function attributeOf(owner: string | undefined, name: string): string | undefined {
+  if (name.length > MAX_ATTRIBUTE || name.includes('.')) return undefined;
+  return `${owner === undefined || owner.length > MAX_OWNER ? '?' : owner}.${name}`;
 }
