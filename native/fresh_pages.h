@@ -38,12 +38,14 @@ class FreshPages {
   static constexpr size_t kUnit = kHugePageBytes;
 
   FreshPages(void* output, size_t byte_length);
-  // Brings in the pages of [begin, begin + byte_length), which is about to be written whole.
+  // Brings in the pages of [begin, begin + byte_length), which is about to be written whole.  Does nothing any more once a
+  // unit turned out to be there: then the others are too, and asking costs a call for each.
   void Prepare(void* begin, size_t byte_length);
 
  private:
   uint8_t* end_;
   std::atomic<bool> huge_{true};
+  std::atomic<bool> present_{false};
   std::atomic<uint64_t> units_{0};
   std::atomic<uint64_t> nanoseconds_{0};
 };
