@@ -3,8 +3,8 @@
  * it named before.
  *
  * Protocol 4 takes module and name from the stack (STACK_GLOBAL), so that strings are followed through stack and memo,
- * and so are globals and tuples that `getattr` may be called with; every other value is `undefined`. A hostile pickle may underflow the stack or miss marks: that is as good as a value
- * nobody knows.
+ * and so are globals and tuples that `getattr` may be called with; every other value is `undefined`. A hostile pickle may
+ * underflow the stack or miss marks: that is as good as a value nobody knows.
  */
 import { DEFAULT_LIMITS } from '../limits';
 import { parseQuoted, parseRawUnicode } from '../pickle/decode';

@@ -383,7 +383,7 @@ function inDangerousModule(parts: readonly string[], start = 0): boolean {
   return false;
 }
 
-/** Modules hold what they import: `torch.nn.modules.module.torch.load` is `torch.load`. */
+/** Modules hold what they import: `torch.nn.modules.module.torch.load` is `torch.load`, and `torch.serialization.os` is `os`. */
 function endsInDangerous(parts: readonly string[]): boolean {
   for (let i = Math.max(1, parts.length - LISTED_PARTS); i < parts.length - 1; i++)
     if (DANGEROUS_GLOBALS.has(parts.slice(i).join('.'))) return true;
