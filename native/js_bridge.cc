@@ -108,41 +108,11 @@ ByteSpan Arguments::BytesOf(Napi::Value value, size_t index) {
   return span;
 }
 
-ArrayView<uint8_t> Arguments::WritableBytes(size_t index) {
-  ArrayView<uint8_t> view;
-  view.data = static_cast<uint8_t*>(TypedArray(info_[index], index, napi_uint8_array, "a Uint8Array", &view.length));
-  return view;
-}
-
-ArrayView<float> Arguments::Float32Array(size_t index) {
-  ArrayView<float> view;
-  view.data = static_cast<float*>(TypedArray(info_[index], index, napi_float32_array, "a Float32Array", &view.length));
-  return view;
-}
-
-ArrayView<uint32_t> Arguments::Uint32Array(size_t index) {
-  ArrayView<uint32_t> view;
-  view.data = static_cast<uint32_t*>(TypedArray(info_[index], index, napi_uint32_array, "a Uint32Array", &view.length));
-  return view;
-}
-
-ArrayView<int32_t> Arguments::Int32Array(size_t index) {
-  ArrayView<int32_t> view;
-  view.data = static_cast<int32_t*>(TypedArray(info_[index], index, napi_int32_array, "an Int32Array", &view.length));
-  return view;
-}
-
 bool Arguments::IsFloat32Array(size_t index) const {
   napi_typedarray_type type;
   return info_[index].IsTypedArray() &&
          napi_get_typedarray_info(info_.Env(), info_[index], &type, nullptr, nullptr, nullptr, nullptr) == napi_ok &&
          type == napi_float32_array;
-}
-
-ArrayView<double> Arguments::Float64ArrayOf(Napi::Value value, size_t index) {
-  ArrayView<double> view;
-  view.data = static_cast<double*>(TypedArray(value, index, napi_float64_array, "a Float64Array", &view.length));
-  return view;
 }
 
 std::vector<uint64_t> Arguments::UnsignedArray(size_t index) {

@@ -84,10 +84,18 @@ class Arguments {
   // The index of a string in `choices`.
   size_t Choice(size_t index, std::initializer_list<const char*> choices);
   ByteSpan Bytes(size_t index) { return BytesOf(info_[index], index); }
-  ArrayView<uint8_t> WritableBytes(size_t index);
-  ArrayView<float> Float32Array(size_t index);
-  ArrayView<uint32_t> Uint32Array(size_t index);
-  ArrayView<int32_t> Int32Array(size_t index);
+  ArrayView<uint8_t> WritableBytes(size_t index) {
+    return View<uint8_t>(info_[index], index, napi_uint8_array, "a Uint8Array");
+  }
+  ArrayView<float> Float32Array(size_t index) {
+    return View<float>(info_[index], index, napi_float32_array, "a Float32Array");
+  }
+  ArrayView<uint32_t> Uint32Array(size_t index) {
+    return View<uint32_t>(info_[index], index, napi_uint32_array, "a Uint32Array");
+  }
+  ArrayView<int32_t> Int32Array(size_t index) {
+    return View<int32_t>(info_[index], index, napi_int32_array, "an Int32Array");
+  }
   // A question, not a demand: it cannot fail.
   bool IsFloat32Array(size_t index) const;
   ArrayView<double> Float64Array(size_t index) { return Float64ArrayOf(info_[index], index); }
@@ -98,7 +106,9 @@ class Arguments {
 
   // The same for values that are part of argument `index`.
   ByteSpan BytesOf(Napi::Value value, size_t index);
-  ArrayView<double> Float64ArrayOf(Napi::Value value, size_t index);
+  ArrayView<double> Float64ArrayOf(Napi::Value value, size_t index) {
+    return View<double>(value, index, napi_float64_array, "a Float64Array");
+  }
   template <typename T>
   T* HandleOf(Napi::Value value, size_t index) {
     return static_cast<T*>(TaggedPointer(value, index, TypeTagOf<T>::kTag, TypeTagOf<T>::kName));
@@ -108,6 +118,12 @@ class Arguments {
 
  private:
   void* TaggedPointer(Napi::Value value, size_t index, const napi_type_tag& tag, const char* name);
+  template <typename T>
+  ArrayView<T> View(Napi::Value value, size_t index, napi_typedarray_type type, const char* name) {
+    ArrayView<T> view;
+    view.data = static_cast<T*>(TypedArray(value, index, type, name, &view.length));
+    return view;
+  }
   void* TypedArray(Napi::Value value, size_t index, napi_typedarray_type type, const char* name, size_t* length);
 
   const Napi::CallbackInfo& info_;
