@@ -37,7 +37,10 @@ const PARTS = [
     'load',
     /^container\/(byte-order|detect|distributed|inflated-bytes|magic|nested|persistent-id|record-names|torchscript|zip.*)\./,
   ],
-  ['load', /^pickle\/(canonical-tensor|construct|decode|globals|lists|machine|memo|names|note-taker|numpy|opcodes)\./],
+  [
+    'load',
+    /^pickle\/(canonical-tensor|construct|decode|fast-path|globals|lists|machine|memo|names|note-taker|numpy|opcodes)\./,
+  ],
   ['load', /^pickle\/(python|rebuild|tensor-constants|unpickler|verdicts|weights-only)\./],
   ['load', /^source\/(local-file|local-path|memory|open-source|windows)\./],
   ['models', /^models\/(?!checkpoint-manager)/],
@@ -82,18 +85,16 @@ const POSTPONED = [
 const REQUIRE = new RegExp(`^(?:const|let) (\\w+) = require\\("(${POSTPONED})"\\);$`, 'gm');
 const EXPORT = /^exports\.(\w+) = (\w+\.loaded)\.(\w+);$/gm;
 
+const EXPORT_GETTER =
+  /^Object\.defineProperty\(exports, "(\w+)", \{\n\tenumerable: true,\n\tget: function\(\) \{\n\t\treturn (\w+);\n\t\}\n\}\);$/gm;
+
 /** Functions of parts that `index` exports. */
 const standIns = [];
-
-/** One character beyond Latin-1 makes V8 keep, and scan, two bytes for each of a file. */
-function ascii(code) {
-  return code.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
-}
 
 /** The code of a file with its requires postponed: `part.name` becomes `part.loaded.name`. */
 function postponed(code) {
   const names = [];
-  const head = ascii(code).replace(REQUIRE, (_, name, file) => {
+  const head = code.replace(REQUIRE, (_, name, file) => {
     names.push(name);
     const define = `Object.defineProperty(this, "loaded", { value: require("${file}") });`;
     return `const ${name} = { get loaded() { ${define} return this.loaded; } };`;
@@ -105,6 +106,19 @@ function postponed(code) {
       standIns.push(inPart);
       return `exports.${name} = function ${name}(...args) { return ${part}.${inPart}(...args); };`;
     });
+}
+
+/** Exports are set at the end of a file and never change: a property says as much as the function that the bundler writes. */
+function withPlainExports(code) {
+  return code.replace(EXPORT_GETTER, (getter, name, value) => {
+    if (new RegExp(`^let ${value}\\b`, 'm').test(code)) return getter;
+    return `exports.${name} = ${value};`;
+  });
+}
+
+/** One character beyond Latin-1 makes V8 keep, and scan, two bytes for each of a file. */
+function ascii(code) {
+  return code.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
 const bundle = await rolldown({
@@ -134,6 +148,13 @@ const { output } = await bundle.write({
     moduleIds.every((id) => id.includes('/lib/cli/')) ? 'cli/[name].js' : '[name].js',
   codeSplitting: { groups: [{ name: partOf, debugName: 'parts' }], includeDependenciesRecursively: false },
 });
+
+// What the bundler prints last is written with less for V8 to read at every start.
+for (const { type, fileName } of output) {
+  if (type !== 'chunk') continue;
+  const path = `${root}dist/${fileName}`;
+  writeFileSync(path, ascii(withPlainExports(readFileSync(path, 'utf8'))));
+}
 
 const require = createRequire(new URL('../dist/index.js', import.meta.url));
 const index = require('./index.js');

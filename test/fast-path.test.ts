@@ -55,6 +55,19 @@ describe('what a pickle recalls of a dict of tensors', () => {
     expect(kinds.get('none')).toBeGreaterThan(0);
   });
 
+  test('a number that is stored out of order, in the middle of a tensor, holds what Python stored last', async () => {
+    const bytes = Buffer.from(await toBytes([stateDict(), 7]));
+    // The storage key `X "3" q n`, which no other tensor recalls, goes to memo number 0, which the list at the end then recalls.
+    const key = bytes.indexOf('X\x01\0\0\x003q', 0, 'latin1');
+    const end = bytes.indexOf('K\x07e.', 0, 'latin1');
+    expect(Math.min(key, end)).toBeGreaterThan(0);
+    bytes[key + 7] = 0;
+    bytes.write('h\0', end, 'latin1');
+    const [state, recalled] = loadSync<[OrderedDict<Tensor>, PyValue]>(bytes);
+    expect(recalled).toBe('3');
+    expect([...state.values()].map(({ storage }) => storage.key)).toEqual(['0', '1', '1', '1', '2', '3']);
+  });
+
   test('a key that stands in two dicts stays one string, an equal one stays another', async () => {
     const path = join(dir, 'ema.pt');
     const key = 'model.weight';

@@ -36,7 +36,7 @@ export class ZipArchive {
     this.directory = source.remoteZip?.directory ?? readDirectory(source, limits);
     this.#names = new RecordNames(this.directory);
     const first = this.#names.length > 0 ? this.#names.at(0) : '';
-    this.archiveName = /^[^/]+(?=\/)/.exec(first)?.[0] ?? '';
+    this.archiveName = first.slice(0, Math.max(first.indexOf('/'), 0));
     // One walk over all names: an archive without a folder has no such records, and no data either.
     const data = this.#names.folder(`${this.archiveName}/data/`, (i) => this.#indexes.set(this.#names.at(i), i));
     this.#folders.set('data/', data);
@@ -111,7 +111,9 @@ export class ZipArchive {
   /** The record as text, for the short ones; undefined when there is none. */
   text(record: string): string | undefined {
     const MAX_TEXT_BYTES = 1 << 20;
-    return this.has(record) ? Buffer.from(this.read(record, MAX_TEXT_BYTES)).toString('utf8') : undefined;
+    if (!this.has(record)) return undefined;
+    const { buffer, byteOffset, byteLength } = this.read(record, MAX_TEXT_BYTES);
+    return Buffer.from(buffer, byteOffset, byteLength).toString('utf8');
   }
 
   /** The bytes of a record, to be read when asked for. */

@@ -10,6 +10,9 @@
  * is recognised here without making the tuples that it describes. They get memo numbers, but nothing PyTorch writes ever
  * recalls them; a pickle that does is read again from its start without this path.
  *
+ * A process that opens one file runs all of this in V8's interpreter, where each call and each field that is set costs as
+ * much as ten bytes that are looked at. So a run is read by one function that keeps its position to itself.
+ *
  * Shapes and strides repeat from layer to layer: equal ones are one frozen array.
  */
 import { Op } from './opcodes';
@@ -21,6 +24,7 @@ export class NotCanonical extends Error {}
 const DIMS_PLACES = 1024;
 /** Tensors of more dimensions are left to the machine. */
 const MAX_RANK = 16;
+const MAX_TEXT_BYTES = 64;
 
 /** What one run says. One object is used for all tensors of a pickle. */
 export class CanonicalTensor {
@@ -43,147 +47,147 @@ export class CanonicalTensor {
   /** Of shape and stride together. */
   dimsHash = 0;
   requiresGrad = false;
-  /** The last memo number that the run stores, and how many it stores. */
-  lastPut = 0;
+  /** How many memo numbers the run stores. */
   puts = 0;
   /** Position of the REDUCE that makes the tensor. */
   end = 0;
 
-  #pos = 0;
-  #failed = false;
-  /** The first `#rank` of these are the tuple that is being read: one array for all, of which none is made again. */
+  readonly #bytes: Buffer;
+  readonly #view: DataView;
+  /** The first `#rank` of these are the tuple that was read last: one array for all, of which none is made again. */
   readonly #dims = new Array<number>(MAX_RANK).fill(0);
   #rank = 0;
-  /** Of the tuple that was read last. */
+  /** Of that tuple. */
   #dimsHash = 0;
   readonly #dimsKnown: (readonly number[] | undefined)[] = [];
 
-  /** Reads the run whose first MARK stands before `pos`. False when it is anything else; nothing is then to be used. */
-  read(bytes: Buffer, pos: number): boolean {
-    this.#pos = pos;
-    this.#failed = false;
-    this.puts = 0;
-    if (bytes[this.#pos++] !== Op.MARK) return false;
-    this.storageWord = this.#recall(bytes);
-    this.storageClass = this.#recall(bytes);
-    if (bytes[this.#pos] === Op.BINUNICODE) {
-      this.key = -1;
-      this.keyStart = this.#pos + 5;
-      this.keyEnd = this.#text(bytes);
-    } else this.key = this.#recall(bytes);
-    if (bytes[this.#pos] === Op.BINUNICODE) {
-      this.location = -1;
-      this.locationStart = this.#pos + 5;
-      this.locationEnd = this.#text(bytes);
-    } else this.location = this.#recall(bytes);
-    this.numel = this.#integer(bytes);
-    this.#expect(bytes, Op.TUPLE);
-    this.#put(bytes);
-    this.#expect(bytes, Op.BINPERSID);
-    this.storageOffset = this.#integer(bytes);
-    this.shape = this.#readDims(bytes);
-    const shapeHash = this.#dimsHash;
-    this.stride = this.#readDims(bytes);
-    this.dimsHash = (Math.imul(shapeHash, 31) + this.#dimsHash) | 0;
-    const flag = bytes[this.#pos++];
-    this.requiresGrad = flag === Op.NEWTRUE;
-    if (flag !== Op.NEWTRUE && flag !== Op.NEWFALSE) return false;
-    this.hooks = this.#recall(bytes);
-    this.#expect(bytes, Op.EMPTY_TUPLE);
-    this.#expect(bytes, Op.REDUCE);
-    this.#put(bytes);
-    this.#expect(bytes, Op.TUPLE);
-    this.#put(bytes);
-    this.end = this.#pos;
-    return !this.#failed && bytes[this.#pos] === Op.REDUCE;
+  constructor(bytes: Buffer, view: DataView) {
+    this.#bytes = bytes;
+    this.#view = view;
   }
 
-  #expect(bytes: Buffer, op: Op): void {
-    if (bytes[this.#pos++] !== op) this.#failed = true;
-  }
+  /**
+   * Reads the run whose first MARK stands before `pos` and whose memo stores begin at `firstPut` and are consecutive, as
+   * Python writes them. False when it is anything else; nothing is then to be used.
+   */
+  read(pos: number, firstPut: number): boolean {
+    const bytes = this.#bytes;
+    const view = this.#view;
+    let put = firstPut;
+    if (bytes[pos] !== Op.MARK) return false;
+    let at = pos + 1;
+    const storageWord = recalled(bytes, view, at);
+    if (storageWord < 0) return false;
+    at += bytes[at] === Op.BINGET ? 2 : 5;
+    const storageClass = recalled(bytes, view, at);
+    if (storageClass < 0) return false;
+    at += bytes[at] === Op.BINGET ? 2 : 5;
 
-  #u32(bytes: Buffer): number {
-    this.#pos += 4;
-    return u32(bytes, this.#pos - 4);
-  }
-
-  #recall(bytes: Buffer): number {
-    const op = bytes[this.#pos++];
-    if (op === Op.BINGET) return bytes[this.#pos++] as number;
-    if (op === Op.LONG_BINGET) return this.#u32(bytes);
-    this.#failed = true;
-    return 0;
-  }
-
-  #put(bytes: Buffer): void {
-    const op = bytes[this.#pos++];
-    if (op === Op.BINPUT) this.lastPut = bytes[this.#pos++] as number;
-    else if (op === Op.LONG_BINPUT) this.lastPut = this.#u32(bytes);
-    else this.#failed = true;
-    this.puts++;
-  }
-
-  /** A BINUNICODE and its store; returns where the text ends. */
-  #text(bytes: Buffer): number {
-    this.#pos++;
-    const length = this.#u32(bytes);
-    // Keys and locations are short; anything else is left to the machine.
-    if (length > 64) this.#failed = true;
-    const end = Math.min(this.#pos + length, bytes.length);
-    this.#pos = end;
-    this.#put(bytes);
-    return end;
-  }
-
-  #integer(bytes: Buffer): number {
-    const op = bytes[this.#pos++];
-    if (op === Op.BININT1) return bytes[this.#pos++] as number;
-    if (op === Op.BININT2) {
-      this.#pos += 2;
-      return (bytes[this.#pos - 2] as number) | ((bytes[this.#pos - 1] as number) << 8);
-    }
-    if (op === Op.BININT) return this.#u32(bytes) | 0;
-    // Larger ones are rare enough for the machine.
-    this.#failed = true;
-    return 0;
-  }
-
-  #readDims(bytes: Buffer): readonly number[] {
-    this.#rank = 0;
-    const first = bytes[this.#pos];
-    if (first === Op.EMPTY_TUPLE) this.#pos++;
-    else if (first === Op.MARK) {
-      this.#pos++;
-      while (!this.#failed && bytes[this.#pos] !== Op.TUPLE) this.#dim(bytes);
-      this.#pos++;
-      this.#put(bytes);
+    let key = -1;
+    if (bytes[at] === Op.BINUNICODE) {
+      this.keyStart = at + 5;
+      at = afterText(view, at);
+      this.keyEnd = at;
+      at = afterPut(bytes, view, at, put++);
+      if (at < 0) return false;
     } else {
-      this.#dim(bytes);
-      if (!this.#closes(bytes, Op.TUPLE1)) {
-        this.#dim(bytes);
-        if (!this.#closes(bytes, Op.TUPLE2)) {
-          this.#dim(bytes);
-          if (!this.#closes(bytes, Op.TUPLE3)) this.#failed = true;
-        }
-      }
+      key = recalled(bytes, view, at);
+      if (key < 0) return false;
+      at += bytes[at] === Op.BINGET ? 2 : 5;
     }
-    return this.#shared();
+    let location = -1;
+    if (bytes[at] === Op.BINUNICODE) {
+      this.locationStart = at + 5;
+      at = afterText(view, at);
+      this.locationEnd = at;
+      at = afterPut(bytes, view, at, put++);
+      if (at < 0) return false;
+    } else {
+      location = recalled(bytes, view, at);
+      if (location < 0) return false;
+      at += bytes[at] === Op.BINGET ? 2 : 5;
+    }
+    const numel = integer(bytes, view, at);
+    if (numel < 0) return false;
+    at = afterInteger(bytes, at);
+    if (bytes[at] !== Op.TUPLE) return false;
+    at = afterPut(bytes, view, at + 1, put++);
+    if (bytes[at] !== Op.BINPERSID) return false;
+    const storageOffset = integer(bytes, view, ++at);
+    if (storageOffset < 0) return false;
+
+    at = this.#readDims(afterInteger(bytes, at), put);
+    if (at < 0) return false;
+    // The empty tuple is not memoized.
+    if (this.#rank > 0) put++;
+    const shapeHash = this.#dimsHash;
+    this.shape = this.#shared();
+    at = this.#readDims(at, put);
+    if (at < 0) return false;
+    if (this.#rank > 0) put++;
+    this.dimsHash = (Math.imul(shapeHash, 31) + this.#dimsHash) | 0;
+    this.stride = this.#shared();
+
+    const flag = bytes[at++];
+    if (flag !== Op.NEWTRUE && flag !== Op.NEWFALSE) return false;
+    const hooks = recalled(bytes, view, at);
+    if (hooks < 0) return false;
+    at += bytes[at] === Op.BINGET ? 2 : 5;
+    if (bytes[at] !== Op.EMPTY_TUPLE || bytes[at + 1] !== Op.REDUCE) return false;
+    at = afterPut(bytes, view, at + 2, put++);
+    if (bytes[at] !== Op.TUPLE) return false;
+    at = afterPut(bytes, view, at + 1, put++);
+    if (bytes[at] !== Op.REDUCE) return false;
+
+    this.storageWord = storageWord;
+    this.storageClass = storageClass;
+    this.hooks = hooks;
+    this.key = key;
+    this.location = location;
+    this.numel = numel;
+    this.storageOffset = storageOffset;
+    this.requiresGrad = flag === Op.NEWTRUE;
+    this.puts = put - firstPut;
+    this.end = at;
+    return true;
   }
 
-  #dim(bytes: Buffer): void {
-    if (this.#rank === MAX_RANK) this.#failed = true;
-    else this.#dims[this.#rank++] = this.#integer(bytes);
+  /** Reads a tuple of integers and its memo store into `#dims`; returns the position behind, or -1. */
+  #readDims(pos: number, put: number): number {
+    const bytes = this.#bytes;
+    const view = this.#view;
+    const dims = this.#dims;
+    const first = bytes[pos];
+    this.#rank = 0;
+    if (first === Op.EMPTY_TUPLE) {
+      this.#dimsHash = 0;
+      return pos + 1;
+    }
+    let at = first === Op.MARK ? pos + 1 : pos;
+    let rank = 0;
+    let hash = 0;
+    for (;;) {
+      const dim = integer(bytes, view, at);
+      if (dim < 0) break;
+      if (rank === MAX_RANK) return -1;
+      dims[rank++] = dim;
+      hash = (Math.imul(hash, 31) + dim) | 0;
+      at = afterInteger(bytes, at);
+    }
+    if (rank === 0 || (rank > 3 && first !== Op.MARK)) return -1;
+    if (bytes[at] !== (first === Op.MARK ? Op.TUPLE : Op.TUPLE1 + rank - 1)) return -1;
+    hash = (Math.imul(hash, 31) + rank) | 0;
+    this.#rank = rank;
+    this.#dimsHash = (hash ^ (hash >>> 10)) & (DIMS_PLACES - 1);
+    return afterPut(bytes, view, at + 1, put);
   }
 
+  /** The tuple that was read last, as one array for all that are equal. */
   #shared(): readonly number[] {
-    let hash = this.#rank;
-    for (let i = 0; i < this.#rank; i++) hash = (Math.imul(hash, 31) + (this.#dims[i] as number)) | 0;
-    const place = (hash ^ (hash >>> 10)) & (DIMS_PLACES - 1);
-    this.#dimsHash = place;
-    const known = this.#dimsKnown[place];
+    const known = this.#dimsKnown[this.#dimsHash];
     if (known !== undefined && this.#isRead(known)) return known;
     const made = Object.freeze(this.#dims.slice(0, this.#rank));
-    this.#dimsKnown[place] = made;
+    this.#dimsKnown[this.#dimsHash] = made;
     return made;
   }
 
@@ -192,20 +196,10 @@ export class CanonicalTensor {
     for (let d = 0; d < known.length; d++) if (known[d] !== this.#dims[d]) return false;
     return true;
   }
-
-  #closes(bytes: Buffer, op: Op): boolean {
-    if (bytes[this.#pos] !== op) return false;
-    this.#pos++;
-    this.#put(bytes);
-    return true;
-  }
 }
 
 /** What stands between two tensors of a dict: `q X<key> q h<rebuild> (`. */
 export class CanonicalEntry {
-  /** Memo index of the tensor before, and of the key. */
-  tensorPut = 0;
-  keyPut = 0;
   keyStart = 0;
   keyEnd = 0;
   /** Memo index of the function that rebuilds the tensor. */
@@ -213,39 +207,50 @@ export class CanonicalEntry {
   /** Position after the MARK. */
   end = 0;
 
-  /** False when there is anything else; nothing is then to be used. */
-  read(bytes: Buffer, pos: number): boolean {
-    // A short pickle ends before its last field would.
-    if (pos + 20 > bytes.length) return false;
-    this.end = pos;
-    this.tensorPut = this.#index(bytes, Op.BINPUT, Op.LONG_BINPUT);
-    if (this.tensorPut < 0 || bytes[this.end] !== Op.BINUNICODE) return false;
-    this.keyStart = this.end + 5;
-    this.keyEnd = this.keyStart + u32(bytes, this.end + 1);
-    if (this.keyEnd + 12 > bytes.length) return false;
-    this.end = this.keyEnd;
-    this.keyPut = this.#index(bytes, Op.BINPUT, Op.LONG_BINPUT);
-    this.rebuild = this.#index(bytes, Op.BINGET, Op.LONG_BINGET);
-    return this.keyPut >= 0 && this.rebuild >= 0 && bytes[this.end++] === Op.MARK;
-  }
-
-  /** A memo index after one of two opcodes; -1 when there is neither. */
-  #index(bytes: Buffer, short: Op, long: Op): number {
-    const op = bytes[this.end++];
-    if (op === short) return bytes[this.end++] as number;
-    if (op !== long) return -1;
-    this.end += 4;
-    return u32(bytes, this.end - 4);
+  /** Reads what begins at `pos`, with memo stores from `firstPut` on. False when it is anything else; nothing is then to be used. */
+  read(bytes: Buffer, view: DataView, pos: number, firstPut: number): boolean {
+    const key = afterPut(bytes, view, pos, firstPut);
+    if (key < 0 || bytes[key] !== Op.BINUNICODE || key + 5 > bytes.length) return false;
+    this.keyStart = key + 5;
+    this.keyEnd = this.keyStart + view.getUint32(key + 1, true);
+    const at = afterPut(bytes, view, this.keyEnd, firstPut + 1);
+    if (at < 0) return false;
+    this.rebuild = recalled(bytes, view, at);
+    this.end = at + (bytes[at] === Op.BINGET ? 3 : 6);
+    return this.rebuild >= 0 && bytes[this.end - 1] === Op.MARK;
   }
 }
 
-/** `readUInt32LE` without its checks: four or more for each tensor, in code that is seldom compiled yet. Bytes beyond the end count as 0. */
-function u32(bytes: Buffer, at: number): number {
-  return (
-    ((bytes[at] as number) |
-      ((bytes[at + 1] as number) << 8) |
-      ((bytes[at + 2] as number) << 16) |
-      ((bytes[at + 3] as number) << 24)) >>>
-    0
-  );
+/** The memo index that is recalled at `at`; -1 where nothing is. */
+function recalled(bytes: Buffer, view: DataView, at: number): number {
+  const op = bytes[at];
+  if (op === Op.BINGET) return bytes[at + 1] ?? -1;
+  return op === Op.LONG_BINGET && at + 5 <= bytes.length ? view.getUint32(at + 1, true) : -1;
+}
+
+/** The position behind a memo store of this number at `at`; -1 where there is none. */
+function afterPut(bytes: Buffer, view: DataView, at: number, number: number): number {
+  const op = bytes[at];
+  if (op === Op.LONG_BINPUT && at + 5 <= bytes.length) return view.getUint32(at + 1, true) === number ? at + 5 : -1;
+  return op === Op.BINPUT && bytes[at + 1] === number ? at + 2 : -1;
+}
+
+/** The position behind the text of the BINUNICODE at `at`. Keys and locations are short; -1 for others, which the machine reads. */
+function afterText(view: DataView, at: number): number {
+  if (at + 5 > view.byteLength) return -1;
+  const length = view.getUint32(at + 1, true);
+  return length <= MAX_TEXT_BYTES && at + 5 + length <= view.byteLength ? at + 5 + length : -1;
+}
+
+/** The integer at `at` where it is one of 0 to 2^31 - 1; -1 for all else, which is rare enough for the machine. */
+function integer(bytes: Buffer, view: DataView, at: number): number {
+  const op = bytes[at];
+  if (op === Op.BININT1) return bytes[at + 1] ?? -1;
+  if (op === Op.BININT2) return (bytes[at + 1] as number) | ((bytes[at + 2] as number) << 8);
+  return op === Op.BININT && at + 5 <= bytes.length ? view.getInt32(at + 1, true) : -1;
+}
+
+function afterInteger(bytes: Buffer, at: number): number {
+  const op = bytes[at];
+  return at + (op === Op.BININT1 ? 2 : op === Op.BININT2 ? 3 : 5);
 }

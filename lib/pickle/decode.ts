@@ -8,9 +8,9 @@ const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** UTF-8 with Python's `surrogatepass`: a lone surrogate may stand as three bytes, as it does in a JavaScript string. */
 export function decodeUtf8(bytes: Buffer, start: number, end: number): string {
-  let i = start;
-  while (i < end && (bytes[i] as number) < 0x80) i++;
-  if (i === end) return bytes.toString('latin1', start, end);
+  // What is not UTF-8 comes as this character, as the character itself does: both are rare.
+  const text = bytes.toString('utf8', start, end);
+  if (!text.includes('\ufffd')) return text;
   try {
     return strictUtf8.decode(bytes.subarray(start, end));
   } catch {

@@ -85,13 +85,14 @@ export class GlobalResolver {
     this.named.push({ spelled: `${module}.${name}`, global });
     const { weightsOnly, safeGlobals, unsafeGlobals } = this.#options;
     const constant = constantOf(module, name);
+    // What has a rule is harmless, for the rule runs nothing.
+    const rule = RULES.get(global);
     if (weightsOnly && !(constant instanceof StorageClass && constant.isOfPython)) {
       if (!NOT_RENAMED_BY_PYTORCH.has(module)) checkAllowed(global, python3Parts(module, name)[0], safeGlobals);
       else if (!safeGlobals.has(global)) checkAllowed(`${module}.${name}`, module, safeGlobals);
-    } else if (unsafeGlobals === 'reject' && verdictOf(global) === 'dangerous' && !safeGlobals.has(global))
+    } else if (unsafeGlobals === 'reject' && !rule && verdictOf(global) === 'dangerous' && !safeGlobals.has(global))
       refuse(global);
     this.resolvedGetattr ||= global === GETATTR;
-    const rule = RULES.get(global);
     const value = constant ?? (rule ? new KnownGlobal(module, name, global, rule) : new PyGlobal(module, name, global));
     this.#resolved.set(spelled, value);
     return value;

@@ -11,18 +11,15 @@
 import { CheckpointError } from '../errors';
 import type { Limits } from '../limits';
 import { USUAL_NAN } from './byte-writer';
-import { CanonicalEntry, CanonicalTensor } from './canonical-tensor';
 import { appendItems, persistentIdItems, setItem } from './construct';
-import { clip, decimal, decodeByteString, decodeUtf8, parseInteger, type StringEncoding } from './decode';
+import { clip, decodeByteString, decodeUtf8, parseInteger, type StringEncoding } from './decode';
 import type { GlobalResolver } from './globals';
 import { filedKey } from './keys';
 import { Memo } from './memo';
 import { NoteTaker } from './note-taker';
 import { type GlobalNames, markUnmemoized, noteFloat, noteFloatKey, noteNan } from './notes';
 import { Op } from './opcodes';
-import { rebuildOnShelf, rebuildPlainTensor } from './rebuild';
-import { fail, type Host, type NumberedStorages, type StorageClass } from './rules';
-import { isRebuild, TensorConstants } from './tensor-constants';
+import { fail, type Host, type NumberedStorages } from './rules';
 import { kindOf, NdArray, type PyValue, Tuple } from './values';
 
 export interface UnpickleOptions {
@@ -43,9 +40,6 @@ export interface UnpickleOptions {
   /** What `persistentLoad` gives for storages whose keys are numbers in decimal. */
   numberedStorages?: NumberedStorages | undefined;
 }
-
-/** Opcodes of a dict entry that is read in one step, about: they count against the limit like all others. */
-const CANONICAL_OPCODES = 25;
 
 /** Bytes of memory that an object takes here, about; an empty dict takes 200. */
 const OBJECT_BYTES = 256;
@@ -78,8 +72,6 @@ export class Machine {
   readonly weightsOnly: boolean;
   readonly persistentLoad: UnpickleOptions['persistentLoad'];
   readonly numberedStorages: UnpickleOptions['numberedStorages'];
-  /** Whether tensors may be read in one step. */
-  readonly fast: boolean;
   readonly #options: UnpickleOptions;
 
   /** The next byte, and the opcode that is being followed. */
@@ -96,12 +88,6 @@ export class Machine {
 
   readonly memo: Memo;
 
-  readonly constants: TensorConstants;
-  readonly canonical = new CanonicalTensor();
-  readonly canonicalEntry = new CanonicalEntry();
-  /** The persistent id of the fast path: one tuple for all, since whoever resolves it does not keep it. */
-  readonly scratchId = Tuple.of<PyValue>('storage', null, '', '', 0);
-
   readonly globalNames: GlobalNames = new Map();
   readonly notes: NoteTaker;
   readonly #nans: bigint[] = [];
@@ -115,11 +101,10 @@ export class Machine {
   readonly #objectAllowance: number;
   readonly #copyAllowance: number;
 
-  constructor(input: Uint8Array, options: UnpickleOptions, fast: boolean) {
+  constructor(input: Uint8Array, options: UnpickleOptions) {
     this.#options = options;
     this.bytes = Buffer.from(input.buffer, input.byteOffset, input.byteLength);
     this.memo = new Memo(this.bytes);
-    this.constants = new TensorConstants(this.memo);
     this.notes = new NoteTaker(this.bytes.length);
     this.start = options.byteOffset ?? 0;
     this.end = this.bytes.length;
@@ -139,7 +124,6 @@ export class Machine {
     this.weightsOnly = options.weightsOnly;
     this.persistentLoad = options.persistentLoad;
     this.numberedStorages = options.numberedStorages;
-    this.fast = fast;
   }
 
   need(count: number): void {
@@ -193,23 +177,25 @@ export class Machine {
     return at;
   }
 
-  line(): string {
+  /** The bytes of a text argument, up to the end of its line. */
+  #lineRange(): readonly [from: number, to: number] {
     const newline = this.bytes.indexOf(10, this.pos);
     if (newline < 0) fail('a text argument has no end of line');
     const from = this.pos;
     this.pos = newline + 1;
     this.countText(newline - from);
-    return this.bytes.toString(
-      'latin1',
-      from,
-      newline > from && this.bytes[newline - 1] === 13 ? newline - 1 : newline,
-    );
+    return [from, newline > from && this.bytes[newline - 1] === 13 ? newline - 1 : newline];
+  }
+
+  line(): string {
+    const [from, to] = this.#lineRange();
+    return this.bytes.toString('latin1', from, to);
   }
 
   /** A line of UTF-8: module and class names. */
   nameLine(): string {
-    const text = this.line();
-    return decodeUtf8(Buffer.from(text, 'latin1'), 0, text.length);
+    const [from, to] = this.#lineRange();
+    return decodeUtf8(this.bytes, from, to);
   }
 
   countText(count: number): void {
@@ -264,89 +250,15 @@ export class Machine {
     if (this.memo.count > this.limits.maxMemoEntries) this.exceed('maxMemoEntries', this.limits.maxMemoEntries);
   }
 
-  get(index: number): void {
-    if (!this.memo.find(index)) fail(`memo entry ${index} was never stored`);
-    this.push(this.memo.value, this.memo.origin);
-  }
-
-  /**
-   * Reads a tensor in one step when the run after a MARK is the canonical one, leaving it on the stack in the place of
-   * the function that rebuilds it, and then what follows of a dict of such tensors. False, with nothing changed, when the
-   * run is another one.
-   */
-  readCanonicalTensors(load: (pid: PyValue) => PyValue): boolean {
-    if (!isRebuild(this.stack[this.depth - 1])) return false;
-    const run = this.canonical;
-    const tensor = this.#canonicalAt(this.pos, this.memo.next, load);
-    if (tensor === undefined) return false;
-    const keyText = run.key < 0 ? run.keyStart : -1;
-    this.#passOver(run.puts, keyText, -1, keyText < 0 ? 0 : ++this.strings);
-    this.stack[this.depth - 1] = tensor;
-    // Past the REDUCE: the memo store that may follow is an opcode of its own.
-    this.pos = run.end + 1;
-    while (this.#readCanonicalEntry(load));
-    return true;
-  }
-
-  /** After a tensor: its memo store, and the next key and tensor of a dict. False, with nothing changed, for anything else. */
-  #readCanonicalEntry(load: (pid: PyValue) => PyValue): boolean {
-    const run = this.canonical;
-    const entry = this.canonicalEntry;
-    if (!entry.read(this.bytes, this.pos) || entry.tensorPut !== this.memo.next || entry.keyPut !== entry.tensorPut + 1)
-      return false;
-    if (!this.constants.isRebuild(entry.rebuild)) return false;
-    const tensor = this.#canonicalAt(entry.end, entry.keyPut + 1, load);
-    if (tensor === undefined) return false;
-    this.memo.put(entry.tensorPut, this.stack[this.depth - 1] as PyValue, 0);
-    this.pos = entry.keyStart;
-    this.pushText(entry.keyEnd - entry.keyStart);
-    const keyId = this.strings;
-    const keyText = run.key < 0 ? run.keyStart : -1;
-    if (keyText >= 0) this.strings++;
-    this.#passOver(1 + run.puts, entry.keyStart, keyText, keyId);
-    this.push(tensor);
-    this.opcodes += CANONICAL_OPCODES;
-    this.pos = run.end + 1;
-    return true;
-  }
-
-  #passOver(count: number, firstText: number, secondText: number, firstId: number): void {
+  /** Memo stores of what is not made; see `Memo.skip`. */
+  passOver(count: number, firstText: number, secondText: number, firstId: number): void {
     this.memo.skip(count, firstText, secondText, firstId);
     if (this.memo.count > this.limits.maxMemoEntries) this.exceed('maxMemoEntries', this.limits.maxMemoEntries);
   }
 
-  /** The tensor of the run whose MARK stands before `pos` and whose memo stores begin at `firstPut`. */
-  #canonicalAt(pos: number, firstPut: number, load: (pid: PyValue) => PyValue): PyValue | undefined {
-    const run = this.canonical;
-    if (!run.read(this.bytes, pos)) return undefined;
-    const { constants } = this;
-    const storageClass = constants.storageClassAt(run.storageClass);
-    if (storageClass === undefined || !constants.areUsual(run.storageWord, run.hooks)) return undefined;
-    const location =
-      run.location < 0
-        ? this.bytes.toString('latin1', run.locationStart, run.locationEnd)
-        : constants.locationAt(run.location);
-    // Memo numbers are consecutive in what PyTorch writes; the machine reads anything else.
-    if (location === undefined || run.lastPut - run.puts + 1 !== firstPut) return undefined;
-    return this.#rebuild(storageClass, location, load);
-  }
-
-  /** The tensor of the run that was just read; undefined when the key of its storage is no string. */
-  #rebuild(storageClass: StorageClass, location: string, load: (pid: PyValue) => PyValue): PyValue | undefined {
-    const run = this.canonical;
-    const numbered = this.numberedStorages;
-    if (run.key < 0 && numbered) {
-      const number = decimal(this.bytes, run.keyStart, run.keyEnd);
-      const place = number < 0 ? -1 : numbered.find(storageClass, number, location, run.numel);
-      if (place >= 0) return rebuildOnShelf(numbered, place, run);
-    }
-    const key = run.key < 0 ? this.bytes.toString('latin1', run.keyStart, run.keyEnd) : this.memo.valueAt(run.key);
-    if (typeof key !== 'string') return undefined;
-    this.scratchId[1] = storageClass;
-    this.scratchId[2] = key;
-    this.scratchId[3] = location;
-    this.scratchId[4] = run.numel;
-    return rebuildPlainTensor(load(this.scratchId), run);
+  get(index: number): void {
+    if (!this.memo.find(index)) fail(`memo entry ${index} was never stored`);
+    this.push(this.memo.value, this.memo.origin);
   }
 
   /** Remembers what the slot's JavaScript value cannot say. */

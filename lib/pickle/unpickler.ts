@@ -8,6 +8,7 @@ import { CheckpointError } from '../errors';
 import { NotCanonical } from './canonical-tensor';
 import { build, newObject, reduce } from './construct';
 import { decodeLong, NotUtf8Error, parseDecimal, parseQuoted, parseRawUnicode } from './decode';
+import { FastPath } from './fast-path';
 import { FLOAT, Machine, type UnpickleOptions } from './machine';
 import { type GlobalNames, globalNameSlot, markUnmemoized, ROOT_SLOT } from './notes';
 import { HIGHEST_PROTOCOL, Op, WEIGHTS_ONLY_OPS } from './opcodes';
@@ -26,19 +27,21 @@ export interface Unpickled {
 /** Runs one pickle. Throws PICKLE_CORRUPT, LIMIT_EXCEEDED, WEIGHTS_ONLY or what `host` throws, with the byte offset. */
 export function unpickle(input: Uint8Array, options: UnpickleOptions): Unpickled {
   try {
-    return execute(new Machine(input, options, true));
+    return execute(new Machine(input, options), true);
   } catch (error) {
     if (!(error instanceof NotCanonical)) throw error;
-    return execute(new Machine(input, options, false));
+    return execute(new Machine(input, options), false);
   }
 }
 
 /** What V8 says where a Map or Set would have more than 2^24 entries. */
 const TOO_MANY = /^(Map|Set) maximum size exceeded$/;
 
-function execute(machine: Machine): Unpickled {
+/** `fast`: whether tensors may be read in one step. */
+function execute(machine: Machine, fast: boolean): Unpickled {
+  const { persistentLoad } = machine;
   try {
-    return run(machine);
+    return run(machine, fast && persistentLoad ? new FastPath(machine, persistentLoad) : undefined);
   } catch (error) {
     if (error instanceof RangeError && TOO_MANY.test(error.message))
       throw machine.locate(new CheckpointError('LIMIT_EXCEEDED', `a dict or set has too many items: ${error.message}`));
@@ -46,7 +49,7 @@ function execute(machine: Machine): Unpickled {
   }
 }
 
-function run(m: Machine): Unpickled {
+function run(m: Machine, fastPath: FastPath | undefined): Unpickled {
   const { bytes, limits, host, weightsOnly, persistentLoad } = m;
   for (;;) {
     m.opAt = m.pos;
@@ -77,7 +80,7 @@ function run(m: Machine): Unpickled {
         m.pos += 4;
         break;
       case Op.MARK:
-        if (m.fast && persistentLoad && m.depth > m.fence && m.readCanonicalTensors(persistentLoad)) break;
+        if (fastPath && m.depth > m.fence && fastPath.readTensors()) break;
         m.pushMark();
         break;
       case Op.BININT1:
