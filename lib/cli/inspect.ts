@@ -43,7 +43,7 @@ Examples:
 
 async function inspectFile(file: string, options: Options, run: Run): Promise<ExitCode> {
   const inspection = await inspect(file, { signal: run.signal });
-  const matches = anyOf(options.select);
+  const matches = options.select && anyOf(options.select);
   const tensors = sorted(
     matches ? inspection.tensors.filter(({ path }) => matches(path)) : inspection.tensors,
     options.sort,

@@ -93,8 +93,10 @@ export class SourceScanner {
     const room = MAX_INFLATED_BYTES - this.#inflatedBytes;
     if (!(isGzip || isZlib) || source.byteLength > room) return undefined;
     try {
-      const options = { maxOutputLength: Math.max(1, room) };
       const packed = source.read(0, source.byteLength);
+      // RFC 1952: a gzip member ends with its length modulo 2^32.
+      const [b0 = 0, b1 = 0, b2 = 0, b3 = 0] = isGzip ? packed.subarray(-4) : [];
+      const options = inflating(b0 + b1 * 2 ** 8 + b2 * 2 ** 16 + b3 * 2 ** 24, room);
       const bytes = isGzip ? gunzipSync(packed, options) : inflateSync(packed, options);
       this.#inflatedBytes += bytes.length;
       return new MemorySource(bytes);
@@ -255,7 +257,7 @@ export class SourceScanner {
       return undefined;
     }
     try {
-      const bytes = inflateRawSync(stored.read(0, stored.byteLength), { maxOutputLength: Math.max(1, room) });
+      const bytes = inflateRawSync(stored.read(0, stored.byteLength), inflating(byteLength, room));
       this.#inflatedBytes += bytes.length;
       return new MemorySource(bytes);
     } catch (error) {
@@ -319,6 +321,14 @@ function named(record: string | undefined): { record?: string } {
 
 function joined(record: string | undefined, name: string | undefined): string | undefined {
   return record === undefined || name === undefined ? (name ?? record) : `${record} > ${name}`;
+}
+
+const MIN_PIECE_BYTES = 64 << 10;
+
+/** zlib gathers its output in pieces and joins them in the end: in one that is long enough, there is nothing to join. */
+function inflating(expectedBytes: number, room: number): { maxOutputLength: number; chunkSize: number } {
+  const most = Math.max(1, room);
+  return { maxOutputLength: most, chunkSize: Math.max(MIN_PIECE_BYTES, Math.min(expectedBytes + 1, most)) };
 }
 
 /** Records are named as everywhere: without the archive name. */
