@@ -179,6 +179,30 @@ test('what a save reads lives until it ends: views of a closed checkpoint, buffe
   expect(outcomes).toEqual(['60000000,3,3']);
 });
 
+// Regression: close freed the memory that a stream was read to, under the thread that wrote it out.
+test('what a save reads lives until it ends: memory of a closed checkpoint that came as a stream', async () => {
+  const outcomes = await childResult<string[]>(
+    `
+    const target = ${text(join(folder, 'saved-while-closing.pt'))};
+    const bytes = new Blob([await tc.toBytes(tc.Tensor.from(new Uint8Array(20e6).fill(3)))]);
+    const seen = new Set();
+    for (let i = 0; i < 8; i++) {
+      const ck = await tc.open(bytes.stream());
+      const saving = codeOf(() => tc.save(ck.root, target, { fsync: false }));
+      await sleep(i);
+      ck.close();
+      await collect();
+      for (let n = 0; n < 4; n++) new Uint8Array(20e6).fill(7);
+      const outcome = await saving;
+      if (outcome !== 'nothing thrown') seen.add(outcome);
+      else seen.add(Buffer.from(tc.loadSync(target).asTypedArray()).equals(Buffer.alloc(20e6, 3)) ? 'what there was' : 'something else');
+    }
+    return [...seen];`,
+    GC,
+  );
+  expect(outcomes).toEqual(['what there was']);
+});
+
 test('opening and closing 50 times leaves no descriptors, mappings or memory behind', async () => {
   const [descriptors, mappings, megabytes] = await childResult<number[]>(
     `

@@ -3,6 +3,18 @@ import type { Span } from '../binding';
 import { MemoryBytes, type StorageBytes } from '../tensor/storage';
 import { type ByteSource, checkRange, closedError, WIDEST_ITEM_BYTES } from './byte-source';
 
+/**
+ * The memory that `detach` took, by the buffer that had it. A thread that still reads it holds on to the buffer only, and
+ * memory whose buffer is collected is freed and used again.
+ */
+const taken = new WeakMap<ArrayBuffer, ArrayBuffer>();
+
+/** Views of the buffer have length 0 from now on, as those of a mapping do; its memory goes with the last of them. */
+function detach(buffer: ArrayBuffer): void {
+  // A transfer to nowhere is the standard way to detach.
+  taken.set(buffer, structuredClone(buffer, { transfer: [buffer] }));
+}
+
 export class MemorySource implements ByteSource {
   readonly name: string | undefined;
   readonly file = undefined;
@@ -40,8 +52,7 @@ export class MemorySource implements ByteSource {
     if (this.#closed) return;
     this.#closed = true;
     const { buffer } = this.#bytes;
-    // A transfer to nowhere is the standard way to detach; views then have length 0, as those of a file have.
-    if (this.#owned && buffer instanceof ArrayBuffer) structuredClone(buffer, { transfer: [buffer] });
+    if (this.#owned && buffer instanceof ArrayBuffer) detach(buffer);
   }
 }
 
