@@ -214,7 +214,11 @@ export class Checkpoint {
     }
   }
 
-  /** Detaches every view (their length becomes 0), then lets go of the file. Idempotent. */
+  /**
+   * Detaches every view of the file (their length becomes 0), then lets go of it; what is read later is CLOSED. Idempotent.
+   * Arrays that are no views stay as they are: copies, which is what storages give that are not `zeroCopy`, the caller's own
+   * bytes, and the shared buffers of a host without external ones.
+   */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

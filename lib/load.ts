@@ -282,7 +282,7 @@ class Reader implements ReadContext, Host {
         'LIMIT_EXCEEDED',
         `more than limits.maxNestedCheckpoints (${limit}) checkpoints inside this one`,
       );
-    return readNested(bytes, this, `nested${this.#nested - 1}/`);
+    return readNested(bytes, this, `nested${this.#nested - 1}/`, this.#source);
   }
 
   tensorFromId(id: number): PyValue {

@@ -634,6 +634,21 @@ describe('a bare pickle', () => {
     expect(failure(bytesOf('\x80\x03', nested(deep), '.')).code).toBe('LIMIT_EXCEEDED');
   });
 
+  // Regression: the checkpoints inside had no part in close, and could be read from ever after.
+  test('what is inside is closed with it', () => {
+    const blob = legacyCheckpoint(storageId({ key: '5', numel: 2, view: 'N' }), [
+      { key: '5', numel: 2, bytes: floats(1, 2) },
+    ]);
+    const length = [blob.length & 255, blob.length >> 8, 0, 0];
+    const opened = openSync(
+      bytesOf('\x80\x03', py.global('torch.storage', '_load_from_bytes'), 'B', length, blob, '\x85R.'),
+    );
+    const storage = opened.root as Storage;
+    expect(storage.bytes()).toHaveLength(8);
+    opened.close();
+    expect(() => storage.bytes()).toThrow(expect.objectContaining({ code: 'CLOSED' }));
+  });
+
   test('one checkpoint that is asked for over and over is refused before it takes minutes', () => {
     const blob = legacyCheckpoint(storageId({ key: '5', numel: 15_000, view: 'N' }), [
       { key: '5', numel: 15_000, bytes: new Uint8Array(60_000) },

@@ -19,7 +19,7 @@ export function remainsOfPickle(source: ByteSource): Remains {
   const records = new Map<string, StorageBytes>();
   for (const { bytes } of blobs) {
     if (!isZip(bytes) && !isLegacyStream(bytes)) continue;
-    const found = reading(() => ({ root: readNested(bytes, readContext(source), '') }));
+    const found = reading(() => ({ root: readNested(bytes, readContext(source), '', source) }));
     if (typeof found !== 'string' && found.root instanceof Storage)
       records.set(`storage${records.size}`, found.root.source);
   }

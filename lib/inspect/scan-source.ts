@@ -352,6 +352,9 @@ class Section implements ByteSource {
     this.#start = start;
     this.byteLength = byteLength;
   }
+  get closed(): boolean {
+    return this.#source.closed;
+  }
   read(byteOffset: number, byteLength: number): Uint8Array {
     return this.#source.read(this.#start + byteOffset, byteLength);
   }

@@ -67,5 +67,5 @@ function withoutBytes(name: string, byteLength: number, close: () => void): Byte
   const refuse = (): never => {
     throw new CheckpointError('UNSUPPORTED', 'a model in several files is read shard by shard', { path: name });
   };
-  return { name, byteLength, file: undefined, read: refuse, storageBytes: refuse, close };
+  return { name, byteLength, file: undefined, closed: false, read: refuse, storageBytes: refuse, close };
 }

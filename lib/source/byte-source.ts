@@ -20,6 +20,7 @@ export interface ByteSource {
   readonly name: string | undefined;
   /** The open file when there is one, for native code that takes files. */
   readonly file: NativeFile | undefined;
+  readonly closed: boolean;
   /** Set where reading is slow and asynchronous: what was learned about a zip when it was opened. */
   readonly remoteZip?: RemoteZip | undefined;
   /**

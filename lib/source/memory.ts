@@ -1,6 +1,6 @@
 /** Bytes that are in memory already: given by the caller, or a small stream that was read to its end. */
 import type { Span } from '../binding';
-import { MemoryBytes, type StorageBytes } from '../tensor/storage';
+import type { StorageBytes } from '../tensor/storage';
 import { type ByteSource, checkRange, closedError, WIDEST_ITEM_BYTES } from './byte-source';
 
 /**
@@ -20,13 +20,15 @@ export class MemorySource implements ByteSource {
   readonly file = undefined;
   readonly #bytes: Uint8Array;
   readonly #owned: boolean;
+  readonly #within: ByteSource | undefined;
   #closed = false;
 
-  /** `owned`: nobody else has the buffer, so that `close` may detach it. */
-  constructor(bytes: Uint8Array, name?: string, owned = false) {
+  /** `owned`: nobody else has the buffer, so that `close` may detach it. `within`: the source that the bytes came from. */
+  constructor(bytes: Uint8Array, name?: string, owned = false, within?: ByteSource) {
     this.#bytes = bytes;
     this.name = name;
     this.#owned = owned;
+    this.#within = within;
     // Kept as a number: a detached buffer has length 0.
     this.byteLength = bytes.byteLength;
   }
@@ -34,11 +36,11 @@ export class MemorySource implements ByteSource {
   readonly byteLength: number;
 
   get closed(): boolean {
-    return this.#closed;
+    return this.#closed || (this.#within?.closed ?? false);
   }
 
   read(byteOffset: number, byteLength: number): Uint8Array {
-    if (this.#closed) throw closedError(this.name);
+    if (this.closed) throw closedError(this.name);
     checkRange(this, byteOffset, byteLength);
     return this.#bytes.subarray(byteOffset, byteOffset + byteLength);
   }
@@ -64,11 +66,11 @@ class HeldBytes implements StorageBytes {
   readonly #held: Uint8Array;
   #aligned: Uint8Array | undefined;
 
-  constructor(source: MemorySource, held: Uint8Array, aligned: boolean) {
+  constructor(source: MemorySource, held: Uint8Array, aligned: boolean, zeroCopy = aligned) {
     this.#source = source;
     this.#held = held;
     this.byteLength = held.byteLength;
-    this.zeroCopy = aligned;
+    this.zeroCopy = zeroCopy;
     if (aligned) this.#aligned = held;
   }
 
@@ -90,6 +92,7 @@ class HeldBytes implements StorageBytes {
   }
 
   slice(byteOffset: number, byteLength: number): StorageBytes {
-    return new MemoryBytes(this.bytes().subarray(byteOffset, byteOffset + byteLength), this.zeroCopy);
+    const part = this.bytes().subarray(byteOffset, byteOffset + byteLength);
+    return new HeldBytes(this.#source, part, true, this.zeroCopy);
   }
 }

@@ -22,6 +22,10 @@ export class ReadAhead implements ByteSource {
     this.file = source.file;
   }
 
+  get closed(): boolean {
+    return this.#source.closed;
+  }
+
   read(byteOffset: number, byteLength: number): Uint8Array {
     const end = byteOffset + byteLength;
     if (byteLength > MAX_SHORT_BYTES || byteOffset < 0 || end > this.byteLength)

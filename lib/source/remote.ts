@@ -105,6 +105,10 @@ export class RemoteSource implements ByteSource {
     return this.#http.name;
   }
 
+  get closed(): boolean {
+    return this.#http.closed;
+  }
+
   read(byteOffset: number, byteLength: number): Uint8Array {
     if (this.#http.closed) throw closedError(this.name);
     checkRange(this, byteOffset, byteLength);
