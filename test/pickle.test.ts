@@ -193,6 +193,7 @@ test.each([
   ['}}}s', 'a dict cannot be the key of a dict'],
   ['K\x01Na', 'items are added to an int, which is no list'],
   ['NNNs', 'an item is set in None, which is no dict'],
+  ['ctorch\nFloatStorage\n)R', 'the kind of storage torch.FloatStorage is called as if it were a class or function'],
   ['G\x3f\xf8\x00\x00\x00\x00\x00\x00)R', 'a float is called as if it were a class or function'],
 ])('messages use the names of Python: %j', (opcodes, message) => {
   expect(failure(bytesOf(opcodes, '.')).message).toContain(message);

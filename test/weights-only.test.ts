@@ -73,6 +73,11 @@ describe("PyTorch's messages", () => {
       'Can only build Tensor, Parameter, OrderedDict or types allowlisted via `add_safe_globals`, but got',
     ],
     'an item appended to a dict': [py.pickle(bytesOf('}Na')), 'Can only append to lists, but got'],
+    // Regression: without the module of its class.
+    'an item appended to an OrderedDict': [
+      py.pickle(bytesOf(call('collections', 'OrderedDict'), 'Na')),
+      "Can only append to lists, but got <class 'collections.OrderedDict'>",
+    ],
     'items appended to a dict': [py.pickle(bytesOf('}(NNe')), 'Can only extend lists, but got'],
     'an item set in a list': [
       py.pickle(bytesOf(']NNs')),

@@ -69,7 +69,7 @@ function tarKind(source: ByteSource): ContainerKind {
   const listed = names.slice(0, 3).map((name) => JSON.stringify(name.slice(0, 80)));
   throw new CheckpointError(
     'NOT_A_CHECKPOINT',
-    `the file is a tar of ${names.length} files (${listed.join(', ')}), not a checkpoint`,
+    `the file is a tar of ${names.length} ${names.length === 1 ? 'file' : 'files'} (${listed.join(', ')}), not a checkpoint`,
     {
       path: source.name,
       hint: inside === undefined ? 'unpack it first' : `unpack it and load "${inside}"`,

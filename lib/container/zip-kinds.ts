@@ -82,7 +82,7 @@ function noData(archive: ZipArchive): CheckpointError {
     (name) => /\.(?:pt|pth|bin|ckpt|safetensors|pkl|tar)$/i.test(name) && !name.endsWith('/data.pkl'),
   );
   const listed = names.slice(0, 3).map((name) => `"${name.slice(0, 80)}"`);
-  const what = `PytorchStreamReader failed locating file data.pkl: file not found; the zip has ${names.length} files: ${listed.join(', ')}${names.length > 3 ? ', ...' : ''}`;
+  const what = `PytorchStreamReader failed locating file data.pkl: file not found; the zip has ${names.length} ${names.length === 1 ? 'file' : 'files'}: ${listed.join(', ')}${names.length > 3 ? ', ...' : ''}`;
   return new CheckpointError('NOT_A_CHECKPOINT', what, {
     path,
     hint: inside === undefined ? undefined : `unzip it and load "${inside.slice(0, 80)}"`,

@@ -65,7 +65,8 @@ function make(
 ): PyValue {
   // A class, or the result of a call (a bound method fetched by getattr): kept, never called.
   if (!(callable instanceof PyGlobal || callable instanceof PyObject) || callable instanceof StorageClass) {
-    return fail(`${kindOf(callable)} is called as if it were a class or function`);
+    const what = callable instanceof StorageClass ? `the kind of storage ${callable.global}` : kindOf(callable);
+    return fail(`${what} is called as if it were a class or function`);
   }
   const object = new PyObject(callable, args, construction);
   if (kwargs) object.kwargs = kwargs;

@@ -70,9 +70,13 @@ export function kindOf(value: unknown): string {
   return `${/^[aeio]/i.test(name) ? 'an' : 'a'} ${name}`;
 }
 
-/** What Python's `str(type(value))` gives, about. */
+/**
+ * What Python's `str(type(value))` gives. Classes and functions are all the same here; a caller's own values, which may be
+ * of subclasses, are named by `nn/python-names.ts`.
+ */
 export function typeText(value: unknown): string {
-  return `<class '${value === null || value === undefined ? 'NoneType' : pythonName(value).replace(/^object of /, '')}'>`;
+  const name = value === null || value === undefined ? 'NoneType' : pythonName(value).replace(/^object of /, '');
+  return `<class '${/^(OrderedDict|defaultdict|Counter)$/.test(name) ? `collections.${name}` : name}'>`;
 }
 
 /** What `console.log` calls: the same text as `String(value)`. */
