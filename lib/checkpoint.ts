@@ -115,8 +115,8 @@ export class Checkpoint {
   }
 
   /**
-   * The value at a path of the same notation; undefined where there is none, which the type leaves out, as that of an array's
-   * items does: most paths come from a listing. A path is ambiguous where keys hold dots, are
+   * The value at a path of the same notation: `get('model.fc.weight')`. Undefined where there is none; the type leaves that
+   * out, as for an item of an array, because most paths come from a listing. A path is ambiguous where keys hold dots, are
    * empty or print alike; the keys themselves, from the root on, never are: `get(['model', '0.weight'])`.
    */
   get(path: string | readonly PyValue[]): PyValue;

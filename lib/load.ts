@@ -106,6 +106,11 @@ function checkOptions(options: LoadOptions): void {
     if (value !== undefined && (typeof value !== 'number' || !(value >= 0)))
       throw new RangeError(`limits.${name} is ${String(value)}, not a number from 0 up`);
   }
+  const { classes, safeGlobals } = options;
+  if (classes !== undefined && typeof classes?.get !== 'function')
+    throw new TypeError("classes is a Map: new Map([['module.Class', JsClass]])");
+  // A string is its characters, none of which is a global.
+  if (typeof safeGlobals === 'string') throw new TypeError(`safeGlobals is a list of names: ['${safeGlobals}']`);
 }
 
 function sourceOptions(options: LoadOptions, remote: 'whole' | 'ranges') {

@@ -7,7 +7,7 @@
  * `_validate_device`.
  */
 import { CheckpointError } from './errors';
-import { Device, Tuple, typeName } from './pickle/values';
+import { Device, pythonName } from './pickle/values';
 import { MetaBytes, Storage } from './tensor/storage';
 
 /** The forms of PyTorch's `map_location`. */
@@ -185,23 +185,13 @@ export function placement(mapLocation: MapLocation | undefined): (storage: Stora
     };
   }
   // PyTorch takes anything else for a function.
-  throw new TypeError(`'${pythonType(mapLocation)}' object is not callable`);
+  throw new TypeError(`'${pythonName(mapLocation)}' object is not callable`);
 }
 
 function isPlainObject(value: unknown): value is Readonly<Record<string, unknown>> {
   if (typeof value !== 'object' || value === null) return false;
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === null || prototype === Object.prototype;
-}
-
-function pythonType(value: unknown): string {
-  if (typeof value === 'number') return Number.isInteger(value) ? 'int' : 'float';
-  if (typeof value === 'boolean') return 'bool';
-  if (typeof value === 'bigint') return 'int';
-  if (value instanceof Tuple) return 'tuple';
-  if (Array.isArray(value)) return 'list';
-  if (value instanceof Set) return 'set';
-  return value instanceof Uint8Array ? 'bytes' : typeName(value);
 }
 
 /** The same for a tensor that carries a device name instead of a storage; PyTorch has no callback for those. */

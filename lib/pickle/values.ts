@@ -46,7 +46,8 @@ const PYTHON_NAMES: Readonly<Record<string, string>> = {
   Storage: 'storage',
 };
 
-function pythonName(value: NonNullable<unknown>): string {
+/** What Python calls the type of a value of a file, without its module but for those of PyTorch. */
+export function pythonName(value: NonNullable<unknown>): string {
   switch (typeof value) {
     case 'string':
       return 'str';

@@ -116,7 +116,10 @@ export class Storage {
 
   #demandData(): void {
     if (this.isMeta)
-      throw new CheckpointError('NO_DATA', `storage "${this.key}" is on the meta device and has no bytes`);
+      throw new CheckpointError(
+        'NO_DATA',
+        `${this.key ? `storage "${this.key}"` : 'a storage'} is on the meta device and has no bytes`,
+      );
   }
 }
 
