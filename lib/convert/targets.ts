@@ -4,7 +4,7 @@ import { npyTarget, npzTarget } from './npz-target';
 import { pytorchTarget } from './pytorch-target';
 import { safetensorsTarget } from './safetensors-target';
 import { skeletonTarget } from './skeleton-target';
-import type { Target, TargetName } from './target';
+import type { Target } from './target';
 
 export const TARGETS: readonly Target[] = [
   safetensorsTarget,
@@ -26,8 +26,4 @@ export function targetNamed(name: string): Target {
 export function targetOfPath(path: string): Target | undefined {
   const lower = path.toLowerCase();
   return TARGETS.find(({ extensions }) => extensions.some((extension) => lower.endsWith(extension)));
-}
-
-export function isTargetName(name: string): name is TargetName {
-  return TARGETS.some((one) => one.name === name);
 }

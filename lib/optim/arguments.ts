@@ -1,5 +1,5 @@
 /** Python's calling convention: positional arguments, then keywords, which come here as one object in camelCase. */
-import { PyFloat, PyInt, type PyValue } from '../pickle/values';
+import { PyFloat, PyInt } from '../pickle/values';
 
 /** `weight_decay` of `weightDecay`; names in Python's spelling stay as they are. */
 export function pythonName(name: string): string {
@@ -66,5 +66,3 @@ export function demandInt(value: unknown, accept: (value: number) => boolean, wh
     throw new RangeError(what);
   return plain;
 }
-
-export type Bound = Map<string, PyValue>;
