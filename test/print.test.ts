@@ -148,6 +148,17 @@ function values(): unknown[] {
   ];
 }
 
+// Regression: a Storage showed its inner objects, and a frozenset what JavaScript calls one.
+test('String and console.log of storages and frozensets are repr', () => {
+  const storage = Tensor.from([1, 2.5]).storage;
+  for (const value of [storage, new FrozenSet([1, 'a'])]) {
+    expect(String(value)).toBe(repr(value));
+    expect(inspect(value)).toBe(repr(value));
+  }
+  expect(String(storage)).toBe(' 1.0\n 2.5\n[torch.storage.TypedStorage(dtype=torch.float32, device=cpu) of size 2]');
+  expect(String(new FrozenSet([1, 'a']))).toBe("frozenset({1, 'a'})");
+});
+
 // What Python 3.11 prints of them; dates, patterns and others were shown as the calls that make them.
 test.each([
   [

@@ -131,7 +131,11 @@ export class DefaultDict<V = PyValue, K = PyValue> extends OrderedDict<V, K> {
 export class Counter<K = PyValue> extends OrderedDict<number, K> {}
 
 /** Python's frozenset. */
-export class FrozenSet<T = PyValue> extends Set<T> {}
+export class FrozenSet<T = PyValue> extends Set<T> {
+  override toString(): string {
+    return printer.repr(this);
+  }
+}
 
 /** Python's mutable bytes. */
 export class ByteArray extends Uint8Array {}
@@ -448,7 +452,19 @@ export function safeInteger(value: bigint): number | bigint {
   return value >= BigInt(Number.MIN_SAFE_INTEGER) && value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
 }
 
-for (const Class of [Tuple, OrderedDict, Complex, PyGlobal, PyObject, Device, TorchConstant, NdArray, NumpyScalar]) {
+const PRINTED = [
+  Tuple,
+  OrderedDict,
+  FrozenSet,
+  Complex,
+  PyGlobal,
+  PyObject,
+  Device,
+  TorchConstant,
+  NdArray,
+  NumpyScalar,
+];
+for (const Class of PRINTED) {
   Object.defineProperty(Class.prototype, inspect.custom, {
     value: inspectAsPython,
     configurable: true,

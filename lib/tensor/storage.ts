@@ -3,9 +3,11 @@
  *
  * A storage knows where its bytes come from only through `StorageBytes`; the implementations stand in `source/`.
  */
+import { inspect } from 'node:util';
 import { type NativeFile, native, type Span } from '../binding';
 import type { DType } from '../dtype';
 import { CheckpointError, type ErrorDetails } from '../errors';
+import { printer } from '../pickle/values';
 
 /** Where the bytes of a storage are, little-endian. Every read is bounded by `byteLength`. */
 export interface StorageBytes {
@@ -112,6 +114,15 @@ export class Storage {
   /** The same bytes under another location: for `registerDevice` and mapLocation functions. */
   withLocation(location: string): Storage {
     return new Storage(this.key, location, this.dtype, this.source, this.untyped);
+  }
+
+  /** The text that PyTorch prints. */
+  toString(): string {
+    return printer.repr(this);
+  }
+
+  [inspect.custom](): string {
+    return printer.repr(this);
   }
 
   #demandData(): void {
