@@ -11,7 +11,6 @@
         "native/element_kernels.cc",
         "native/element_kernels_avx2.cc",
         "native/element_kernels_neon.cc",
-        "native/element_statistics.cc",
         "native/error.cc",
         "native/fault_guard.cc",
         "native/file_sink.cc",

@@ -104,18 +104,6 @@ export enum Kernel {
   Float8E8M0FNU,
 }
 
-/** NaN and infinities are counted and left out of everything else; sums are of doubles. */
-export interface ElementStatistics {
-  /** Infinity and -Infinity when no element is finite. */
-  readonly min: number;
-  readonly max: number;
-  readonly sum: number;
-  readonly sumSquares: number;
-  readonly nan: number;
-  readonly inf: number;
-  readonly zeros: number;
-}
-
 export interface NativeBinding {
   /** `simd`: instruction sets in use, e.g. ['avx2', 'f16c', 'pclmulqdq']; empty when the plain code runs. */
   capabilities(): {
@@ -127,9 +115,6 @@ export interface NativeBinding {
     simd: string[];
     pageBytes: number;
   };
-  /** Test hook: 'plain' switches every SIMD path off, 'best' back on. */
-  setSimd(level: 'plain' | 'best'): void;
-
   /**
    * Memory for the library's own work, with whatever it held before. Megabytes lie on huge pages, in a buffer that is longer
    * than the array: a page fault for each four kilobytes would take longer than what is done to them.
@@ -155,8 +140,6 @@ export interface NativeBinding {
   fileRead(file: NativeFile, byteOffset: number, target: Uint8Array): Promise<number>;
   /** Detaches every window (their length becomes 0) and lets go of the file; idempotent. Later calls throw CLOSED. */
   fileClose(file: NativeFile): void;
-  /** Tells the kernel that the range will be read soon, or will not be needed again. */
-  fileAdvise(file: NativeFile, byteOffset: number, byteLength: number, advice: 'willneed' | 'dontneed'): void;
 
   /** Parses the central directory and proves every record inside the file and apart from the others. */
   zipDirectory(source: NativeFile | Uint8Array, maxRecords: number): ZipDirectory;
@@ -180,13 +163,11 @@ export interface NativeBinding {
   /**
    * Casts float32 elements to a floating point type of 16 or 8 bits with PyTorch's rounding and overflow, into as many
    * elements of `target`. Sources of other types go through `toFloat32` first, in PyTorch as here. A NaN keeps its sign
-   * where the type has two of them; in bfloat16 it is 0x7fc0.
+   * where the type has two of them; in bfloat16 it is 0xffff where `vectorNan`, as PyTorch's vectorized loops write it, else 0x7fc0.
    */
-  castFloat32(kernel: Kernel, source: Float32Array | Span, target: Uint8Array): void;
+  castFloat32(kernel: Kernel, source: Float32Array | Span, target: Uint8Array, vectorNan: boolean): void;
   /** ggml's Q8_0: for each 32 float32 elements 34 bytes, a float16 scale and 32 signed bytes. NaN counts as 0. */
   quantizeQ8_0(source: Float32Array | Span, target: Uint8Array): void;
-  /** Range, moments and counts of contiguous elements in one pass; the same on every machine. */
-  statistics(kernel: Kernel, source: Span): ElementStatistics;
   /** (x - zeroPoint) * scale in float32, of int8, uint8 or int32 elements. */
   dequantize(kernel: Kernel, source: Span, target: Float32Array, scale: number, zeroPoint: number): void;
   /**

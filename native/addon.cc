@@ -47,13 +47,6 @@ Napi::Value Capabilities(const Napi::CallbackInfo& info) {
   return result;
 }
 
-Napi::Value SetSimd(const Napi::CallbackInfo& info) {
-  Arguments arguments(info);
-  const size_t level = arguments.Choice(0, {"plain", "best"});
-  if (!arguments.failed()) ForcePlain(level == 0);
-  return info.Env().Undefined();
-}
-
 template <Napi::Value (*kFunction)(const Napi::CallbackInfo&)>
 void Export(Napi::Object exports, const char* name) {
   exports.Set(name, Napi::Function::New<CallGuarded<kFunction>>(exports.Env(), name));
@@ -66,8 +59,6 @@ static Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
 
   // (): { externalBuffers: boolean; overlay: boolean; maxArrayBytes: number; simd: string[]; pageBytes: number }
   Export<Capabilities>(exports, "capabilities");
-  // (level: 'plain' | 'best'): void
-  Export<SetSimd>(exports, "setSimd");
 
   // js_memory.cc
 
@@ -92,8 +83,6 @@ static Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   Export<FileRead>(exports, "fileRead");
   // (file: NativeFile): void
   Export<FileClose>(exports, "fileClose");
-  // (file: NativeFile, byteOffset: number, byteLength: number, advice: 'willneed' | 'dontneed'): void
-  Export<FileAdvise>(exports, "fileAdvise");
 
   // js_zip.cc
 
@@ -113,14 +102,12 @@ static Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
 
   // (kernel: Kernel, source: Span, target: Float32Array): void
   Export<ToFloat32Of>(exports, "toFloat32");
-  // (kernel: Kernel, source: Float32Array | Span, target: Uint8Array): void
+  // (kernel: Kernel, source: Float32Array | Span, target: Uint8Array, vectorNan: boolean): void
   Export<CastFloat32Of>(exports, "castFloat32");
   // (kernel: Kernel, source: Span, target: Float32Array, scale: number, zeroPoint: number): void
   Export<DequantizeOf>(exports, "dequantize");
   // (source: Float32Array | Span, target: Uint8Array): void
   Export<QuantizeQ8Of>(exports, "quantizeQ8_0");
-  // (kernel: Kernel, source: Span): ElementStatistics
-  Export<StatisticsOf>(exports, "statistics");
   // (source: Span, itemsize: number, shape: Float64Array, stride: Float64Array, storageOffset: number,
   //  target: Uint8Array): void
   Export<Gather>(exports, "gather");

@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "element_kernels.h"
-#include "element_statistics.h"
 #include "fault_guard.h"
 #include "js_bridge.h"
 #include "narrow_floats.h"
@@ -92,13 +91,14 @@ Napi::Value CastFloat32Of(const Napi::CallbackInfo& info) {
   const Kernel kernel = KernelArgument(&arguments, 0);
   const SourceSpan source = FloatSpan(&arguments, 1);
   const ArrayView<uint8_t> target = arguments.WritableBytes(2);
+  const BFloat16Nan nan = arguments.Boolean(3) ? BFloat16Nan::kVector : BFloat16Nan::kScalar;
   if (arguments.failed()) return info.Env().Undefined();
   if (!IsNarrowFloat(kernel)) {
     return Throw(info.Env(), MakeError(ErrorCode::kBadArgument, "casts go to floating point types of 16 and 8 bits"));
   }
   const size_t itemsize = KernelItemsize(kernel);
   if (!FillsTarget(info.Env(), source, sizeof(float), target.length, itemsize)) return info.Env().Undefined();
-  return UndefinedOrThrow(info.Env(), CastFloat32Guarded(kernel, source, target.data, target.length / itemsize));
+  return UndefinedOrThrow(info.Env(), CastFloat32Guarded(kernel, nan, source, target.data, target.length / itemsize));
 }
 
 // A "conversion" of blocks of 32 floats to blocks of 34 bytes: only whole blocks.
@@ -111,30 +111,6 @@ Napi::Value QuantizeQ8Of(const Napi::CallbackInfo& info) {
     return info.Env().Undefined();
   }
   return UndefinedOrThrow(info.Env(), QuantizeQ8Guarded(source, target.data, target.length / kQ8BlockBytes));
-}
-
-Napi::Value StatisticsOf(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  Arguments arguments(info);
-  const Kernel kernel = KernelArgument(&arguments, 0);
-  const SourceSpan source = arguments.Span(1);
-  if (arguments.failed()) return env.Undefined();
-  const size_t itemsize = KernelItemsize(kernel);
-  if (source.byte_length() % itemsize != 0) {
-    return Throw(env, MakeError(ErrorCode::kBadArgument, "the source is not a whole number of %zu-byte elements", itemsize));
-  }
-  ElementStatistics statistics;
-  const Status status = StatisticsGuarded(kernel, source, &statistics);
-  if (!status.ok()) return Throw(env, status.error());
-  Napi::Object result = Napi::Object::New(env);
-  result.Set("min", statistics.min);
-  result.Set("max", statistics.max);
-  result.Set("sum", statistics.sum);
-  result.Set("sumSquares", statistics.sum_squares);
-  result.Set("nan", static_cast<double>(statistics.nan));
-  result.Set("inf", static_cast<double>(statistics.inf));
-  result.Set("zeros", static_cast<double>(statistics.zeros));
-  return result;
 }
 
 // The window is checked against the source before a byte moves, so that GatherGuarded() can do without.

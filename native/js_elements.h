@@ -1,5 +1,5 @@
 /*
- * js_elements.h - elements of storages: converted, gathered, compared, summed up
+ * js_elements.h - elements of storages: converted, gathered, compared
  */
 #ifndef TORCH_CHECKPOINT_JS_ELEMENTS_H_
 #define TORCH_CHECKPOINT_JS_ELEMENTS_H_
@@ -13,7 +13,6 @@ Napi::Value ToFloat32Of(const Napi::CallbackInfo& info);
 Napi::Value CastFloat32Of(const Napi::CallbackInfo& info);
 Napi::Value DequantizeOf(const Napi::CallbackInfo& info);
 Napi::Value QuantizeQ8Of(const Napi::CallbackInfo& info);
-Napi::Value StatisticsOf(const Napi::CallbackInfo& info);
 Napi::Value Gather(const Napi::CallbackInfo& info);
 Napi::Value ByteSwapOf(const Napi::CallbackInfo& info);
 Napi::Value Equal(const Napi::CallbackInfo& info);

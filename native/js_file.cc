@@ -134,18 +134,4 @@ Napi::Value FileClose(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-Napi::Value FileAdvise(const Napi::CallbackInfo& info) {
-  Arguments arguments(info);
-  FileHandle* handle = arguments.Handle<FileHandle>(0);
-  const uint64_t offset = arguments.Unsigned(1), length = arguments.Unsigned(2);
-  const Advice advice = static_cast<Advice>(arguments.Choice(3, {"willneed", "dontneed"}));
-  const MappedFile* file = arguments.failed() ? nullptr : handle->OpenFile(&arguments);
-  if (file == nullptr) return info.Env().Undefined();
-  if (!RangeInside(offset, length, file->byte_length())) {
-    return Throw(info.Env(), MakeError(ErrorCode::kBadArgument, "the range is not inside the file"));
-  }
-  if (length > 0) file->Advise(offset, length, advice);
-  return info.Env().Undefined();
-}
-
 }  // namespace torch_checkpoint

@@ -16,7 +16,6 @@ Napi::Value FileWindow(const Napi::CallbackInfo& info);
 Napi::Value FileReadSync(const Napi::CallbackInfo& info);
 Napi::Value FileRead(const Napi::CallbackInfo& info);
 Napi::Value FileClose(const Napi::CallbackInfo& info);
-Napi::Value FileAdvise(const Napi::CallbackInfo& info);
 
 }  // namespace torch_checkpoint
 

@@ -203,8 +203,4 @@ Result<FileState> MappedFile::CompareWithOpened() const {
   return same ? FileState::kSame : FileState::kModified;
 }
 
-void MappedFile::Advise(uint64_t offset, uint64_t count, Advice advice) const {
-  AdviseRange(file_, offset, count, advice, mapping_, touched());
-}
-
 }  // namespace torch_checkpoint

@@ -73,7 +73,6 @@ class MappedFile final : public ByteSource, public std::enable_shared_from_this<
   void DropOverlays();
 
   Result<FileState> CompareWithOpened() const;
-  void Advise(uint64_t offset, uint64_t count, Advice advice) const;
 
  private:
   struct Overlay {

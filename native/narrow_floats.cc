@@ -108,10 +108,11 @@ struct NarrowTo<Float16> {
 };
 
 // The upper half of a float32.  Rounding up carries the largest numbers to infinity by itself.
+template <BFloat16Nan kNan>
 struct BFloat16 {
   static TORCH_CHECKPOINT_INLINE uint16_t Cast(uint32_t bits) {
     const uint32_t rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
-    return static_cast<uint16_t>((bits & 0x7FFFFFFF) > kInfinity ? 0x7FC0 : rounded);
+    return static_cast<uint16_t>((bits & 0x7FFFFFFF) > kInfinity ? static_cast<uint32_t>(kNan) : rounded);
   }
 };
 
@@ -174,12 +175,14 @@ TORCH_CHECKPOINT_INLINE void QuantizeBlocks(const uint8_t* source, uint8_t* targ
 }
 
 // Inlined into one function for each instruction set, which is what makes the compiler vectorize for it.
-TORCH_CHECKPOINT_INLINE void CastWith(Kernel kernel, const uint8_t* source, uint8_t* target, size_t count) {
+TORCH_CHECKPOINT_INLINE void CastWith(Kernel kernel, BFloat16Nan nan, const uint8_t* source, uint8_t* target,
+                                      size_t count) {
   switch (kernel) {
     case Kernel::kFloat16:
       return Loop<uint16_t, NarrowTo<Float16>>(source, target, count);
     case Kernel::kBFloat16:
-      return Loop<uint16_t, BFloat16>(source, target, count);
+      return nan == BFloat16Nan::kScalar ? Loop<uint16_t, BFloat16<BFloat16Nan::kScalar>>(source, target, count)
+                                         : Loop<uint16_t, BFloat16<BFloat16Nan::kVector>>(source, target, count);
     case Kernel::kFloat8E4M3FN:
       return Loop<uint8_t, NarrowTo<E4M3FN>>(source, target, count);
     case Kernel::kFloat8E4M3FNUZ:
@@ -195,14 +198,14 @@ TORCH_CHECKPOINT_INLINE void CastWith(Kernel kernel, const uint8_t* source, uint
   }
 }
 
-void CastPlain(Kernel kernel, const uint8_t* source, uint8_t* target, size_t count) {
-  CastWith(kernel, source, target, count);
+void CastPlain(Kernel kernel, BFloat16Nan nan, const uint8_t* source, uint8_t* target, size_t count) {
+  CastWith(kernel, nan, source, target, count);
 }
 void QuantizePlain(const uint8_t* source, uint8_t* target, size_t blocks) { QuantizeBlocks(source, target, blocks); }
 
 #if defined(TORCH_CHECKPOINT_X64)
 TORCH_CHECKPOINT_TARGET("avx2,f16c")
-void CastAvx2(Kernel kernel, const uint8_t* source, uint8_t* target, size_t count) {
+void CastAvx2(Kernel kernel, BFloat16Nan nan, const uint8_t* source, uint8_t* target, size_t count) {
   size_t done = 0;
   if (kernel == Kernel::kFloat16) {
     for (; done + 8 <= count; done += 8) {
@@ -211,7 +214,7 @@ void CastAvx2(Kernel kernel, const uint8_t* source, uint8_t* target, size_t coun
       _mm_storeu_si128(reinterpret_cast<__m128i*>(target + done * sizeof(uint16_t)), halves);
     }
   }
-  CastWith(kernel, source + done * sizeof(float), target + done * KernelItemsize(kernel), count - done);
+  CastWith(kernel, nan, source + done * sizeof(float), target + done * KernelItemsize(kernel), count - done);
 }
 TORCH_CHECKPOINT_TARGET("avx2")
 void QuantizeAvx2(const uint8_t* source, uint8_t* target, size_t blocks) { QuantizeBlocks(source, target, blocks); }
@@ -223,12 +226,12 @@ bool IsNarrowFloat(Kernel kernel) {
   return kernel == Kernel::kFloat16 || kernel == Kernel::kBFloat16 || kernel >= Kernel::kFloat8E4M3FN;
 }
 
-void CastFloat32(Kernel kernel, const uint8_t* source, uint8_t* target, size_t count) {
+void CastFloat32(Kernel kernel, BFloat16Nan nan, const uint8_t* source, uint8_t* target, size_t count) {
 #if defined(TORCH_CHECKPOINT_X64)
   const CpuFeatures cpu = ActiveCpuFeatures();
-  if (cpu.avx2 && cpu.f16c) return CastAvx2(kernel, source, target, count);
+  if (cpu.avx2 && cpu.f16c) return CastAvx2(kernel, nan, source, target, count);
 #endif
-  CastPlain(kernel, source, target, count);
+  CastPlain(kernel, nan, source, target, count);
 }
 
 void QuantizeQ8(const uint8_t* source, uint8_t* target, size_t blocks) {
@@ -238,9 +241,11 @@ void QuantizeQ8(const uint8_t* source, uint8_t* target, size_t blocks) {
   QuantizePlain(source, target, blocks);
 }
 
-Status CastFloat32Guarded(Kernel kernel, const SourceSpan& source, uint8_t* target, size_t count) {
+Status CastFloat32Guarded(Kernel kernel, BFloat16Nan nan, const SourceSpan& source, uint8_t* target, size_t count) {
   return InOutputPieces(sizeof(float), source, KernelItemsize(kernel), target, count,
-                        [kernel](const uint8_t* from, uint8_t* to, size_t length) { CastFloat32(kernel, from, to, length); });
+                        [kernel, nan](const uint8_t* from, uint8_t* to, size_t length) {
+                          CastFloat32(kernel, nan, from, to, length);
+                        });
 }
 
 Status QuantizeQ8Guarded(const SourceSpan& source, uint8_t* target, size_t blocks) {

@@ -5,8 +5,7 @@
  * the target type (narrow_floats.cc lists them).  A float64 is rounded to float32 first, there as here.
  *
  * NaN.  float16 keeps sign and the upper bits of the payload and becomes quiet; the 8-bit types have one code, with a sign
- * where they have two.  PyTorch writes a bfloat16 NaN as 0x7FC0 or, where its loop was vectorized, as 0xFFFF; it is always
- * 0x7FC0 here.
+ * where they have two.  PyTorch writes a bfloat16 NaN as 0x7FC0 or, where its loop was vectorized, as 0xFFFF: the caller says.
  */
 #ifndef TORCH_CHECKPOINT_NARROW_FLOATS_H_
 #define TORCH_CHECKPOINT_NARROW_FLOATS_H_
@@ -21,10 +20,13 @@ namespace torch_checkpoint {
 // Whether CastFloat32() has this target: the seven types below 32 bits.
 bool IsNarrowFloat(Kernel kernel);
 
+// How NaN is written in bfloat16; other targets have one way.
+enum class BFloat16Nan : uint16_t { kScalar = 0x7FC0, kVector = 0xFFFF };
+
 // One thread, no guard.  `source` has no alignment; `target` gets KernelItemsize(kernel) bytes for each element.
-void CastFloat32(Kernel kernel, const uint8_t* source, uint8_t* target, size_t count);
+void CastFloat32(Kernel kernel, BFloat16Nan nan, const uint8_t* source, uint8_t* target, size_t count);
 // Over `count` elements of a span, guarded and on several threads where that pays.
-Status CastFloat32Guarded(Kernel kernel, const SourceSpan& source, uint8_t* target, size_t count);
+Status CastFloat32Guarded(Kernel kernel, BFloat16Nan nan, const SourceSpan& source, uint8_t* target, size_t count);
 
 // A block of Q8_0 (ggml-common.h, block_q8_0): 0 - scale as float16, 2 - 32 signed bytes.  An element is scale * byte.
 constexpr size_t kQ8BlockElements = 32;

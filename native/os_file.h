@@ -70,11 +70,6 @@ void PopulateForWriting(void* address, size_t byte_length);
 // false only when the system says that no page there was written to.
 bool MayBeWritten(const void* address, size_t count);
 
-enum class Advice : uint8_t { kWillNeed, kDontNeed };
-// `mapping` (may be null) is where `offset` is mapped; `keep_private` says that pages there may have been written to and
-// must survive.  A hint: no outcome.
-void AdviseRange(OsFile file, uint64_t offset, uint64_t byte_length, Advice advice, uint8_t* mapping, bool keep_private);
-
 }  // namespace torch_checkpoint
 
 #endif  // TORCH_CHECKPOINT_OS_FILE_H_

@@ -321,29 +321,6 @@ void PopulateForWriting(void* address, size_t byte_length) {
 #endif
 }
 
-void AdviseRange(OsFile file, uint64_t offset, uint64_t byte_length, Advice advice, uint8_t* mapping,
-                 bool keep_private) {
-  const uint64_t page = PageBytes();
-  if (advice == Advice::kWillNeed) {
-#if defined(__linux__)
-    posix_fadvise(file, static_cast<off_t>(offset), static_cast<off_t>(byte_length), POSIX_FADV_WILLNEED);
-#else
-    const uint64_t begin = offset & ~(page - 1);
-    if (mapping != nullptr) madvise(mapping + begin, offset + byte_length - begin, MADV_WILLNEED);
-#endif
-    return;
-  }
-  // Only whole pages inside the range: its neighbours may be in use.
-  const uint64_t begin = (offset + page - 1) & ~(page - 1);
-  const uint64_t end = (offset + byte_length) & ~(page - 1);
-  if (begin >= end) return;
-  // MADV_DONTNEED on a private mapping throws away what was written to it.
-  if (mapping != nullptr && !keep_private) madvise(mapping + begin, end - begin, MADV_DONTNEED);
-#if defined(__linux__)
-  posix_fadvise(file, static_cast<off_t>(begin), static_cast<off_t>(end - begin), POSIX_FADV_DONTNEED);
-#endif
-}
-
 }  // namespace torch_checkpoint
 
 #endif  // !_WIN32

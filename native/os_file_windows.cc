@@ -149,12 +149,6 @@ void PopulateForWriting(void*, size_t) {}
 
 bool MayBeWritten(const void*, size_t) { return true; }
 
-void AdviseRange(OsFile, uint64_t offset, uint64_t byte_length, Advice advice, uint8_t* mapping, bool) {
-  if (advice != Advice::kWillNeed || mapping == nullptr) return;
-  WIN32_MEMORY_RANGE_ENTRY range = {mapping + offset, static_cast<SIZE_T>(byte_length)};
-  PrefetchVirtualMemory(GetCurrentProcess(), 1, &range, 0);
-}
-
 }  // namespace torch_checkpoint
 
 #endif  // _WIN32

@@ -1,9 +1,8 @@
 // Promise: casts to narrow dtypes are PyTorch's and ggml's, bit for bit. Recorded with PyTorch 2.13 (x86, contiguous) and gguf 0.19.
 import { expect, test } from 'vitest';
-import { castFromFloat32 } from '../lib/convert/casts';
+import { castFromFloat32, float32ToQ8_0 } from '../lib/convert/casts';
 import { encodedPieces } from '../lib/convert/elements';
 import { payloadOf } from '../lib/convert/payload';
-import { float32ToQ8_0 } from '../lib/convert/q8-0';
 import { DType } from '../lib/dtype';
 import { miniFloat } from '../lib/tensor/minifloat';
 import { MemoryBytes, Storage } from '../lib/tensor/storage';

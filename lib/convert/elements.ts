@@ -4,8 +4,7 @@ import { DType } from '../dtype';
 import { castElements } from '../tensor/elements';
 import { gatherBlocks } from '../tensor/gather';
 import type { Tensor } from '../tensor/tensor';
-import { castFromFloat32 } from './casts';
-import { float32ToQ8_0, Q8_0_BLOCK_BYTES, Q8_0_BLOCK_ELEMENTS } from './q8-0';
+import { castFromFloat32, float32ToQ8_0, Q8_0_BLOCK_BYTES, Q8_0_BLOCK_ELEMENTS } from './casts';
 
 /** How elements are stored in an output: as a dtype, or in blocks of ggml's. */
 export type Encoding = DType | 'q8_0';

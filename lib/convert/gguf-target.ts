@@ -6,13 +6,13 @@ import { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 import type { Tensor } from '../tensor/tensor';
 import { type Named, untie } from './aliases';
+import { Q8_0_BLOCK_ELEMENTS } from './casts';
 import type { Part } from './check';
 import { denseEntries } from './choose';
 import { type Encoding, encodedBytes } from './elements';
 import { modelPairs } from './gguf-config';
 import { encodePairs, type GgufValue, ggufString } from './gguf-values';
 import { payloadOf } from './payload';
-import { Q8_0_BLOCK_ELEMENTS } from './q8-0';
 import type { Plan, Target, TargetOptions } from './target';
 import { partsFile } from './write';
 

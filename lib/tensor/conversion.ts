@@ -8,7 +8,7 @@ import { castElements, elementAccess, type Scalar } from './elements';
 import { freshBytes, tooLarge } from './fresh-bytes';
 import { contiguousSpan, ElementReader, gather, gatherBlocks, type Source } from './gather';
 import { isContiguous, listOf, numelOf } from './geometry';
-import { miniFloat } from './minifloat';
+import { isMiniFloat } from './minifloat';
 import { MemoryBytes, MetaBytes } from './storage';
 
 function arrayType(dtype: DType): NonNullable<DType['array']> {
@@ -157,25 +157,25 @@ export function castTo(source: Source, dtype: DType): Elements {
 function castNarrow(source: Source, dtype: DType, target: Uint8Array): boolean {
   const from = source.dtype.kernel;
   const { kernel, itemsize } = dtype;
-  if (from === undefined || kernel === undefined || !miniFloat(dtype)) return false;
+  if (from === undefined || kernel === undefined || !isMiniFloat(dtype)) return false;
   const isSingle = source.dtype === DType.float32;
   if (isSingle && isContiguous(source.shape, source.stride) && !source.neg) {
     const span = contiguousSpan(source);
-    if (target.length > 0) native(source.storage.place, (addon) => addon.castFloat32(kernel, span, target));
+    if (target.length > 0) native(source.storage.place, (addon) => addon.castFloat32(kernel, span, target, false));
     return true;
   }
   let floats = new Float32Array(0);
   for (const { start, numel, bytes } of gatherBlocks(source)) {
     const part = target.subarray(start * itemsize, (start + numel) * itemsize);
     if (isSingle) {
-      native({}, (addon) => addon.castFloat32(kernel, bytes, part));
+      native({}, (addon) => addon.castFloat32(kernel, bytes, part, false));
       continue;
     }
     if (floats.length < numel) floats = new Float32Array(numel);
     const block = floats.subarray(0, numel);
     native({}, (addon) => {
       addon.toFloat32(from, bytes, block);
-      addon.castFloat32(kernel, block, part);
+      addon.castFloat32(kernel, block, part, false);
     });
   }
   return true;

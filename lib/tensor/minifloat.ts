@@ -38,6 +38,10 @@ export interface MiniFloatCodec {
 
 const codecs = new Map<DType, MiniFloatCodec>();
 
+export function isMiniFloat(dtype: DType): boolean {
+  return FORMATS.has(dtype);
+}
+
 export function miniFloat(dtype: DType): MiniFloatCodec | undefined {
   const format = FORMATS.get(dtype);
   if (!format) return undefined;
