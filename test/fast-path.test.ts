@@ -21,6 +21,16 @@ function stateDict(): OrderedDict<Tensor> {
   return state;
 }
 
+/** The records of a file, by name. */
+function partsOf(file: Uint8Array): Record<string, Uint8Array> {
+  return Object.fromEntries(
+    openSync(file).info.records.map(({ name, byteOffset, byteLength }) => [
+      name,
+      file.subarray(byteOffset, byteOffset + byteLength),
+    ]),
+  );
+}
+
 describe('what a pickle recalls of a dict of tensors', () => {
   test('every memo number gives what Python stored under it', async () => {
     // The list ends with `K 7 e .`; a GET of a memo number in the place of the integer recalls any entry.
@@ -66,6 +76,36 @@ describe('what a pickle recalls of a dict of tensors', () => {
     const [state, recalled] = loadSync<[OrderedDict<Tensor>, PyValue]>(bytes);
     expect(recalled).toBe('3');
     expect([...state.values()].map(({ storage }) => storage.key)).toEqual(['0', '1', '1', '1', '2', '3']);
+  });
+
+  test('a number that is stored ahead of the order holds what the order stores there later', async () => {
+    const file = await toBytes([stateDict(), 7]);
+    const parts = partsOf(file);
+    const pickle = Buffer.from(parts['data.pkl'] as Uint8Array).toString('latin1');
+    const ending = pickle.indexOf('K\x07e.');
+    /** The list itself is stored under another number too where `ahead`; the list then ends with what is recalled from there. */
+    const recalledFrom = (index: number, ahead: boolean): PyValue => {
+      const store = ahead ? `q${String.fromCharCode(index)}` : '';
+      const changed = `${pickle.slice(0, 5)}${store}${pickle.slice(5, ending)}h${String.fromCharCode(index)}e.`;
+      const list = loadSync<PyValue[]>(zipCheckpoint({ ...parts, 'data.pkl': Buffer.from(changed, 'latin1') }));
+      const keys = [...(list[0] as OrderedDict<Tensor>).keys()];
+      expect(keys).toEqual([...stateDict().keys()]);
+      return list[1] === list ? 'the list' : String(list[1]);
+    };
+    expect(pickle.slice(2, 5)).toBe(']q\0');
+    let beyond = 0;
+    for (let index = 1; index < 80; index++) {
+      let expected: PyValue;
+      try {
+        expected = recalledFrom(index, false);
+      } catch {
+        expected = 'the list';
+        beyond++;
+      }
+      expect(recalledFrom(index, true), `memo number ${index}`).toBe(expected);
+    }
+    expect(beyond).toBeGreaterThan(0);
+    expect(beyond).toBeLessThan(40);
   });
 
   test('a key that stands in two dicts stays one string, an equal one stays another', async () => {
@@ -140,11 +180,7 @@ describe('storages of a file', () => {
   });
 
   test('a record of another size is refused by name', async () => {
-    const file = await toBytes(new OrderedDict([['a', Tensor.from(Float32Array.of(1, 2, 3, 4))]]));
-    const { records } = openSync(file).info;
-    const parts = Object.fromEntries(
-      records.map(({ name, byteOffset, byteLength }) => [name, file.subarray(byteOffset, byteOffset + byteLength)]),
-    );
+    const parts = partsOf(await toBytes(new OrderedDict([['a', Tensor.from(Float32Array.of(1, 2, 3, 4))]])));
     writeFileSync(path, zipCheckpoint({ ...parts, 'data/0': new Uint8Array(12) }));
     expect(() => loadSync(path)).toThrow(/record size \(12 bytes\) does not match expected size \(16 bytes/);
   });

@@ -257,6 +257,20 @@ describe('sharing', () => {
     const [a, b] = run('}q\x00h\x00\x86') as Tuple;
     expect(a).toBe(b);
   });
+  test('a number that is stored again, ahead of the order or behind it, recalls what was stored last', () => {
+    // 0 is stored twice, and so is 2, first ahead of its turn.
+    expect(run('(K\x00q\x00K\x01q\x02K\x02q\x01K\x03q\x02K\x04q\x00h\x00h\x01h\x02t')).toEqual(
+      tuple(0, 1, 2, 3, 4, 4, 2, 3),
+    );
+  });
+
+  test('MEMOIZE takes the number of entries there are, not of stores', () => {
+    // 0 and 9 are stored twice each: the entries that are memoized become 1 and 3.
+    expect(run('(K\x00q\x00K\x01q\x00K\x02\x94K\x03q\x09K\x04q\x09K\x05\x94h\x01h\x09h\x03t')).toEqual(
+      tuple(0, 1, 2, 3, 4, 5, 2, 4, 5),
+    );
+  });
+
   test('a doubling of references takes no more memory than the file', () => {
     // Sixty tuples, each of the one before twice: 2^60 leaves for whoever unfolds it.
     let pickle = ')';

@@ -78,7 +78,8 @@ export class FastPath {
   /** The tensor of the run whose MARK stands before `pos` and whose memo stores begin at `firstPut`. */
   #tensorAt(pos: number, firstPut: number): PyValue | undefined {
     const run = this.#run;
-    if (!run.read(pos, firstPut)) return undefined;
+    // What was stored ahead would be recalled in place of what the run stores under the same number.
+    if (this.#machine.memo.isAhead || !run.read(pos, firstPut)) return undefined;
     const constants = this.#constants;
     const storageClass = constants.storageClassAt(run.storageClass);
     if (storageClass === undefined || !constants.areUsual(run.storageWord, run.hooks)) return undefined;

@@ -7,7 +7,7 @@
  *
  *   values, origins   the entries of the numbers #base, #base + 1, ... without those in runs
  *   runs              first number, count, numbers of all runs up to and with this one, the texts at its beginning
- *   #far              entries out of order: an index costs nothing itself
+ *   #far              entries out of order, which come before all others: an index costs nothing itself
  */
 
 import { NotCanonical } from './canonical-tensor';
@@ -30,9 +30,9 @@ export class Memo {
   /** What `find` found, and its origin (see machine.ts). */
   value: PyValue = null;
   origin = 0;
-  /** Entries stored, those of runs included. */
+  /** Numbers under which something is stored, those of runs included: MEMOIZE takes this one next, as Python does. */
   count = 0;
-  /** How many of them were out of order: one of these may replace what was found before. */
+  /** How often one was out of order, or took the place of one that was: what was found before may be replaced. */
   strays = 0;
 
   readonly #bytes: Buffer;
@@ -44,6 +44,7 @@ export class Memo {
   #runCount = 0;
   #skipped = 0;
   readonly #far = new Map<number, readonly [value: PyValue, origin: number]>();
+  #furthest = -1;
 
   constructor(bytes: Buffer) {
     this.#bytes = bytes;
@@ -54,23 +55,32 @@ export class Memo {
     return this.#next;
   }
 
+  /** Whether a number that the order has yet to reach may be taken: the order then stores something else under it. */
+  get isAhead(): boolean {
+    return this.#furthest >= this.#next;
+  }
+
   put(index: number, value: PyValue, origin: number): void {
-    this.count++;
     // cPickle of Python 2 counts from 1.
     if (this.#next === 0 && this.#runCount === 0 && index === 1) this.#base = this.#next = 1;
     if (index !== this.#next) {
+      if (!this.#far.has(index) && (index < this.#base || index > this.#next)) this.count++;
       this.strays++;
       this.#far.set(index, [value, origin]);
+      this.#furthest = Math.max(this.#furthest, index);
       return;
     }
+    // What was stored last under a number is what it recalls.
+    if (this.isAhead && this.#far.delete(index)) this.strays++;
+    else this.count++;
     this.#values.push(value);
     this.#origins.push(origin);
     this.#next++;
   }
 
   /**
-   * Passes over `count` numbers from `next` on. The first two may be texts, -1 where one is something else; `firstId` is the
-   * number of the first's string object, and the second's is the next.
+   * Passes over `count` numbers from `next` on; not where `isAhead`. The first two may be texts, -1 where one is something
+   * else; `firstId` is the number of the first's string object, and the second's is the next.
    */
   skip(count: number, firstText: number, secondText: number, firstId: number): void {
     this.count += count;
