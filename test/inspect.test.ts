@@ -228,6 +228,17 @@ describe('diff', () => {
 });
 
 describe('scan', () => {
+  test('a pickle that Python reads as other opcodes is not safe', async () => {
+    // Regression: Python passes over the `a` that its frame has left of the text, and then does not see `U` but GLOBAL.
+    const frame = [0x95, 6, 0, 0, 0, 0, 0, 0, 0];
+    const hidden = `${'os\ngetpid\n)R0N.'.padEnd(99)}`;
+    const { verdict, findings } = await scan(
+      zipCheckpoint({ 'data.pkl': bytesOf('\x80\x04', frame, 'X\x08\0\0\0abbbbbbbU\x63', hidden, '0.') }),
+    );
+    expect(verdict).not.toBe('safe');
+    expect(findings.map(({ kind }) => kind)).toContain('broken-pickle');
+  });
+
   test('random weights that look like opcodes are no pickle', async () => {
     // Regression: PROTO and STACK_GLOBAL by chance were taken for a hidden name.
     const { verdict, findings } = await scan(

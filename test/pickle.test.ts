@@ -101,7 +101,7 @@ describe('opcodes', () => {
     ['LONG_BINGET', `K\x05r${u32(0xffffffff)}0j${u32(0xffffffff)}`, 5],
     ['MEMOIZE', 'K\x05\x940h\x00', 5],
     ['PROTO', '\x80\x05N', null],
-    ['FRAME', `\x80\x04\x95${u64(99)}N`, null],
+    ['FRAME', `\x80\x04\x95${u64(2)}N`, null],
     ['STOP', 'N', null],
   ];
   test.each(rows.map(([op, pickle, value]) => ({ op, pickle, value, shown: JSON.stringify(pickle) })))(
@@ -236,6 +236,25 @@ describe('dtypes of NumPy that are no type codes', () => {
 
 test('errors name the record and the byte', () => {
   expect(failure('\x80\x02NNh\x09')).toMatchObject({ code: 'PICKLE_CORRUPT', record: 'data.pkl', byteOffset: 4 });
+});
+
+describe('frames', () => {
+  const frame = (byteLength: number): string => `\x95${u64(byteLength)}`;
+
+  test('follow one another, with opcodes between them', () => {
+    expect(run(`\x80\x04${frame(3)}(K\x01K\x02${frame(2)}K\x03t`)).toEqual(tuple(1, 2, 3));
+  });
+
+  // Regression: Python's reader passes over bytes where an opcode goes on behind its frame, so that it followed other
+  // opcodes than were read here; `U` hides them from who does not.
+  test.each([
+    [
+      'an opcode across the end of its frame',
+      `\x80\x04${frame(6)}X${u32(8)}abbbbbbbU\x63${'os\ngetpid\n)R0N.'.padEnd(99)}0`,
+    ],
+    ['a frame inside another', `\x80\x04${frame(12)}${frame(2)}NN\x86`],
+    ['a frame beyond the pickle', `\x80\x04${frame(99)}N`],
+  ])('%s is refused', (_name, pickle) => expect(failure(pickle).code).toBe('PICKLE_CORRUPT'));
 });
 
 describe('sharing', () => {

@@ -84,6 +84,8 @@ class Machine {
   /** Numbers are given in order, mostly; the others are kept apart. */
   readonly #memo: Value[] = [];
   readonly #farMemo = new Map<number, Value>();
+  /** Where the current frame ends; infinite where there is none. */
+  #frameEnd = Number.POSITIVE_INFINITY;
   /** Arguments are followed where there is something to call with them. */
   #namesGetattr = false;
   readonly #seen = new Set<string>();
@@ -102,14 +104,15 @@ class Machine {
         this.position = at;
         return false;
       }
-      if (op === Op.STOP) return true;
       try {
+        if (at >= this.#frameEnd) this.#leaveFrame(at);
+        if (op === Op.STOP) return true;
         if (!this.#step(op, at)) {
           this.position = at;
           return false;
         }
       } catch {
-        // An argument beyond the end, or text that is no string: the opcode is not understood.
+        // An argument beyond the end or across a frame's, or text that is no string: the opcode is not understood.
         this.position = at;
         return false;
       }
@@ -208,8 +211,7 @@ class Machine {
         this.#skip(1);
         return true;
       case Op.FRAME:
-        this.#skip(8);
-        return true;
+        return this.#enterFrame();
       case Op.BININT1:
         return this.#constant(1);
       case Op.BININT2:
@@ -274,6 +276,20 @@ class Machine {
       default:
         return false;
     }
+  }
+
+  /** The end of a frame that was cut off may be missing. */
+  #enterFrame(): boolean {
+    if (this.#frameEnd !== Number.POSITIVE_INFINITY) return false;
+    const byteLength = this.#number(8);
+    this.#frameEnd = this.position + byteLength;
+    return true;
+  }
+
+  /** Python would read an opcode that goes on behind its frame as other bytes than these; see the pickle machine. */
+  #leaveFrame(at: number): void {
+    if (at > this.#frameEnd) throw new RangeError('an opcode goes on behind the end of its frame');
+    this.#frameEnd = Number.POSITIVE_INFINITY;
   }
 
   #put(index: number, value: Value): void {

@@ -79,6 +79,8 @@ export class Machine {
   opAt: number;
   protocol = 0;
   opcodes = 0;
+  /** Where the current frame ends; infinite where there is none. */
+  frameEnd = Number.POSITIVE_INFINITY;
 
   readonly stack: PyValue[] = [];
   readonly origins: number[] = [];
@@ -242,6 +244,24 @@ export class Machine {
     this.pos += 8;
     if (value > BigInt(this.end)) fail(`an argument claims ${value} bytes; the pickle has ${this.end - this.start}`);
     return Number(value);
+  }
+
+  /**
+   * Python's reader takes a frame into its buffer, and what an opcode then lacks from behind the frame, passing over the
+   * bytes that were left: an opcode across the end of a frame would be other bytes to it than it is here.
+   */
+  enterFrame(): void {
+    const byteLength = this.length8();
+    if (this.frameEnd !== Number.POSITIVE_INFINITY) fail('a frame begins inside another one');
+    if (byteLength > this.end - this.pos)
+      fail(`the pickle ends inside a frame of ${byteLength} bytes; ${this.end - this.pos} are left`);
+    this.frameEnd = this.pos + byteLength;
+  }
+
+  /** At the first opcode that does not begin inside the frame. */
+  leaveFrame(): void {
+    if (this.pos > this.frameEnd) fail('an opcode goes on behind the end of its frame');
+    this.frameEnd = Number.POSITIVE_INFINITY;
   }
 
   put(index: number): void {

@@ -53,6 +53,7 @@ function run(m: Machine, fastPath: FastPath | undefined): Unpickled {
   const { bytes, limits, host, weightsOnly, persistentLoad } = m;
   for (;;) {
     m.opAt = m.pos;
+    if (m.pos >= m.frameEnd) m.leaveFrame();
     const op = bytes[m.pos++];
     if (++m.opcodes > limits.maxOpcodes) m.exceed('maxOpcodes', limits.maxOpcodes);
     if (weightsOnly && op !== undefined && !WEIGHTS_ONLY_OPS.has(op))
@@ -308,8 +309,7 @@ function run(m: Machine, fastPath: FastPath | undefined): Unpickled {
           fail(`unsupported pickle protocol: ${m.protocol}; the highest is ${HIGHEST_PROTOCOL}`);
         break;
       case Op.FRAME:
-        m.need(8);
-        m.pos += 8;
+        m.enterFrame();
         break;
       case Op.STOP: {
         const value = m.pop();
