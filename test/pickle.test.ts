@@ -446,6 +446,41 @@ describe('keys that are equal in Python', () => {
   });
 });
 
+describe('keys that Python compares by what is in them', () => {
+  test.each([
+    ['tuples', '}(K\x01K\x02\x86K\x07G\x3f\xf0\0\0\0\0\0\0K\x02\x86K\x08u', '{(1, 2): 8}'],
+    ['bytes', '}(C\x01kK\x07C\x01kK\x08u', "{b'k': 8}"],
+    ['frozensets', '}((K\x01K\x02\x91K\x07(K\x02K\x01\x91K\x08u', '{frozenset({1, 2}): 8}'],
+    ['tuples of a set', '\x8f(K\x01\x85K\x01\x85\x90', '{(1,)}'],
+    [
+      'large integers and floats',
+      '}(\x8a\x08\0\0\0\0\0\0\0\x10K\x07G\x43\xb0\0\0\0\0\0\0K\x08u',
+      '{1152921504606846976: 8}',
+    ],
+    ['tuples that differ', "}(U\x01a\x85K\x07U\x02a'\x85K\x08u", `{('a',): 7, ("a'",): 8}`],
+    ['tuples of other objects', '}(cm\nC\n\x85K\x07cm\nD\n\x85K\x08u', "{(<class 'm.C'>,): 7, (<class 'm.D'>,): 8}"],
+  ])('%s', (_name, pickle, text) => expect(repr(run(pickle))).toBe(text));
+
+  test.each([']', '}', '\x8f', ']\x85', 'c__builtin__\nbytearray\n)R'])('%j has no hash', (key) => {
+    expect(failure(`}${key}Ns`).message).toContain('cannot be the key of a dict');
+  });
+});
+
+test('a key that is there stays the number that it is when an equal one is set', async () => {
+  // 1 and then 1.0; 1.0 and then 1.
+  for (const [first, second] of [
+    ['K\x01', 'G\x3f\xf0\0\0\0\0\0\0'],
+    ['G\x3f\xf0\0\0\0\0\0\0', 'K\x01'],
+  ] as const) {
+    const saved = async (pickle: string): Promise<Uint8Array> => toBytes(run(pickle));
+    expect(await saved(`}(${first}N${second}Nu`)).toEqual(await saved(`}${first}Ns`));
+    expect(await saved(`\x8f(${first}${second}\x90`)).toEqual(await saved(`\x8f(${first}\x90`));
+    expect(await saved(`c__builtin__\nset\n](${first}${second}e\x85R`)).toEqual(
+      await saved(`c__builtin__\nset\n](${first}e\x85R`),
+    );
+  }
+});
+
 describe('keys that are one in JavaScript', () => {
   // Regression: of several NaNs, each a key of its own in Python, the last one alone was kept.
   const [usual, odd] = ['G\x7f\xf8\0\0\0\0\0\0', 'G\xff\xf8\0\0\0\0\0\x01'];

@@ -350,6 +350,7 @@ export class Machine {
       // Where the key was there already, the dict keeps the string object that it has.
       if (keyOrigin !== 0 && target.size > size) this.notes.key(target, keyOrigin);
     } else {
+      const size = target instanceof Map ? target.size : 0;
       const filed = setItem(target, key, value, this.weightsOnly);
       if ('pair' in filed) {
         if (keyOrigin !== 0) this.note(filed.pair, 0, key, keyOrigin);
@@ -357,7 +358,9 @@ export class Machine {
         return;
       }
       slot = filed.key;
-      if (keyOrigin !== 0) this.note(target as object, slot, key, keyOrigin, true);
+      // As above: 1.0 does not replace the 1 that is there.
+      if (keyOrigin !== 0 && (target as Map<PyValue, PyValue>).size > size)
+        this.note(target as object, slot, key, keyOrigin, true);
     }
     if (this.origins[at + 1] !== 0) this.note(target as object, slot, value, this.origins[at + 1] as number);
   }
@@ -379,9 +382,11 @@ export class Machine {
 
   addToSet(set: Set<PyValue>, from: number): void {
     for (let i = from; i < this.depth; i++) {
+      const { size } = set;
       const member = filedKey(set, this.stack[i] as PyValue);
       set.add(member);
-      if (this.origins[i] !== 0) this.note(set, member, this.stack[i] as PyValue, this.origins[i] as number, true);
+      if (this.origins[i] !== 0 && set.size > size)
+        this.note(set, member, this.stack[i] as PyValue, this.origins[i] as number, true);
     }
     this.depth = from;
   }

@@ -162,13 +162,18 @@ export function floatKey(container: object, key: number): number | undefined {
 /** The set that a pickle makes from a list, by the list: strings of the list are noted when the pickle has been read. */
 const setsOfLists = new WeakMap<object, object>();
 
-/** Hands the notes of a list's items to the set that is made from it, where item i has become `members[i]`. */
-export function moveItemNotes(list: readonly PyValue[], members: readonly PyValue[], set: object): void {
+/**
+ * Hands the notes of a list's items to the set that is made from it, where item i has become `members[i]`, or nothing where
+ * an equal one was there.
+ */
+export function moveItemNotes(list: readonly PyValue[], members: readonly (PyValue | undefined)[], set: object): void {
   if (list.length === 0) return;
   setsOfLists.set(list, set);
   for (const [index, note] of Noted.get(list)?.values ?? []) {
+    const member = members[index as number];
+    if (member === undefined) continue;
     if (typeof note === 'number') noteFloatKey(set, note);
-    else if (typeof note === 'bigint') noteNan(set, members[index as number] as PyValue, note, true);
+    else if (typeof note === 'bigint') noteNan(set, member, note, true);
   }
 }
 

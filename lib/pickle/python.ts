@@ -24,7 +24,7 @@ import {
 function pairsInto(map: Map<PyValue, PyValue>, items: PyValue | undefined): void {
   if (items === undefined || items === null) return;
   if (items instanceof Map) {
-    for (const [key, value] of items) map.set(key as PyValue, value as PyValue);
+    for (const [key, value] of items) map.set(filedKey(map, key as PyValue), value as PyValue);
     return;
   }
   if (!Array.isArray(items)) fail(`a dict is made from ${kindOf(items)}`);
@@ -44,11 +44,12 @@ function items(args: Tuple): Iterable<PyValue> {
 
 /** Fills the set, which then knows of its members what was noted of the list that they come from. */
 function filled(set: Set<PyValue>, args: Tuple): Set<PyValue> {
-  const members: PyValue[] = [];
+  const members: (PyValue | undefined)[] = [];
   for (const item of items(args)) {
     const member = filedKey(set, item);
+    // What is there already stays as it is: 1.0 does not replace 1.
+    members.push(set.has(member) ? undefined : member);
     set.add(member);
-    members.push(member);
   }
   if (Array.isArray(args[0])) moveItemNotes(args[0] as PyValue[], members, set);
   return set;
