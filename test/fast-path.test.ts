@@ -165,6 +165,20 @@ describe('storages of a file', () => {
     expect(() => tensor.storage.bytes()).toThrow(expect.objectContaining({ code: 'CLOSED' }));
   });
 
+  test('are found by the UTF-8 of their keys', async () => {
+    const { 'data.pkl': pickle, 'data/3': bytes, ...others } = partsOf(await toBytes(stateDict()));
+    const key = Buffer.from('X\x02\0\0\0\u00e9').toString('latin1');
+    const changed = Buffer.from(pickle as Uint8Array)
+      .toString('latin1')
+      .replace('X\x01\0\0\x003', key);
+    const file = zipCheckpoint({
+      'data.pkl': Buffer.from(changed, 'latin1'),
+      'data/\u00e9': bytes as Uint8Array,
+      ...others,
+    });
+    expect(loadSync<OrderedDict<Tensor>>(file).get('deep')?.storage.key).toBe('\u00e9');
+  });
+
   test('mapLocation sees each of them once and in order, and retags them', async () => {
     await save(stateDict(), path);
     const seen: string[] = [];

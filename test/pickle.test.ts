@@ -64,6 +64,7 @@ describe('opcodes', () => {
     ['SHORT_BINSTRING', 'U\x02ab', 'ab'],
     ['UNICODE', 'Va\\u00e9\\U0001f525\n', 'a\u00e9\u{1f525}'],
     ['UNICODE', 'V\xe9\n', '\u00e9'],
+    ['UNICODE', 'Va\r\n', 'a\r'],
     ['BINUNICODE', `X${u32(3)}\xe2\x82\xac`, '\u20ac'],
     ['BINUNICODE', `X${u32(3)}\xed\xa0\x80`, '\ud800'],
     ['SHORT_BINUNICODE', '\x8c\x01a', 'a'],
@@ -255,6 +256,25 @@ describe('frames', () => {
     ['a frame inside another', `\x80\x04${frame(12)}${frame(2)}NN\x86`],
     ['a frame beyond the pickle', `\x80\x04${frame(99)}N`],
   ])('%s is refused', (_name, pickle) => expect(failure(pickle).code).toBe('PICKLE_CORRUPT'));
+});
+
+test('a number that begins with a zero is octal in Python, and refused', () => {
+  expect(failure('I010\n').message).toContain("'010' is no integer");
+  expect(run('I0\n')).toBe(0);
+});
+
+describe('NEWOBJ', () => {
+  test.each(['_codecs\nencode', 'torch._utils\n_rebuild_tensor_v2', 'copy_reg\n_reconstructor'])(
+    'of a function is refused: %j',
+    (name) => expect(failure(`c${name}\nU\x01a\x85\x81`).message).toContain('must be a type, not function'),
+  );
+
+  test('makes an empty container, whatever it is given: `__init__` fills it, which is not called', () => {
+    const made = (name: string, args: string): string => repr(run(`c${name}\n${args}\x81`));
+    expect(made('__builtin__\nset', '](K\x01e\x85')).toBe('set()');
+    expect(made('collections\nOrderedDict', '}K\x01K\x02s\x85')).toBe('OrderedDict()');
+    expect(made('__builtin__\nfrozenset', '](K\x01e\x85')).toBe('frozenset({1})');
+  });
 });
 
 describe('sharing', () => {

@@ -94,6 +94,53 @@ describe("PyTorch's messages", () => {
   }
 });
 
+describe('what PyTorch cannot make a tensor of', () => {
+  const float = (start: string): string => `G${start}\0\0\0\0\0\0`;
+  interface Parts {
+    readonly id?: readonly (string | Uint8Array)[];
+    readonly args?: (args: (string | Uint8Array)[]) => (string | Uint8Array)[];
+    readonly cls?: string;
+  }
+  /** A tensor of two floats, with changes. */
+  const changed = ({ id = [], args = (all) => all, cls = 'FloatStorage' }: Parts): Buffer => {
+    const storage = [py.text('storage'), py.global('torch', cls), py.text('0'), py.text('cpu'), py.int(2), ...id];
+    const hooks = bytesOf(py.global('collections', 'OrderedDict'), ')R');
+    const all = [bytesOf(py.tuple(...storage), 'Q'), py.int(0), 'K\x02\x85', 'K\x01\x85', '\x89', hooks];
+    return py.pickle(py.global('torch._utils', '_rebuild_tensor_v2'), py.tuple(...args(all)), 'R');
+  };
+  const read = (pickle: Uint8Array, weightsOnly: boolean): unknown =>
+    openSync(zipCheckpoint({ 'data.pkl': pickle, 'data/0': new Uint8Array(8) }), { weightsOnly }).root;
+
+  test('the tensor itself is read', () => expect(String(read(changed({}), true))).toBe('tensor([0., 0.])'));
+
+  const cases: Record<string, Buffer> = {
+    'requires_grad is no bool': changed({ args: (all) => all.with(4, py.int(1)) }),
+    'integers require grad': changed({ cls: 'IntStorage', args: (all) => all.with(4, '\x88') }),
+    'an argument is missing': changed({ args: (all) => all.slice(0, 5) }),
+    'an argument is too many': changed({ args: (all) => [...all, 'N', 'N'] }),
+    'metadata is no dict': changed({ args: (all) => [...all, py.int(1)] }),
+    'a size is a float': changed({ args: (all) => all.with(2, `${float('\x40\0')}\x85`) }),
+    'a stride is a float': changed({ args: (all) => all.with(3, `${float('\x3f\xf0')}\x85`) }),
+    'the offset is a float': changed({ args: (all) => all.with(1, float('\0\0')) }),
+    'a persistent id has a sixth item': changed({ id: ['N'] }),
+    'the state of a tensor is a dict': py.pickle(changed({}).subarray(2, -1), '}b'),
+    'the type of a tensor is no class': py.pickle(
+      py.global('torch._tensor', '_rebuild_from_type_v2'),
+      py.tuple(py.global('torch._utils', '_rebuild_tensor_v2'), 'K\x01', ')', '}'),
+      'R',
+    ),
+    'items of a number': py.pickle('K\x01(u'),
+  };
+  for (const [name, pickle] of Object.entries(cases)) {
+    test(name, () => {
+      expect(() => read(pickle, true)).toThrow(expect.objectContaining({ name: 'CheckpointError' }));
+      // Python's own reader looks at no target where there is nothing to set.
+      if (name !== 'items of a number')
+        expect(() => read(pickle, false)).toThrow(expect.objectContaining({ name: 'CheckpointError' }));
+    });
+  }
+});
+
 test('safeGlobals allows single globals, and does nothing else', () => {
   const pickle = py.pickle(call('argparse', 'Namespace'));
   const checkpoint = openSync(zipCheckpoint({ 'data.pkl': pickle }), {

@@ -2,7 +2,7 @@
 import type { DType } from '../dtype';
 import { CheckpointError } from '../errors';
 import type { NumberedStorages, PlainWindow, StorageClass } from '../pickle/rules';
-import type { PyValue } from '../pickle/values';
+import type { PyValue, Tuple } from '../pickle/values';
 import { type Range, WIDEST_ITEM_BYTES } from '../source/byte-source';
 import { MetaBytes, Storage, type StorageBytes, SwappedBytes } from '../tensor/storage';
 import { TensorForm } from '../tensor/tensor';
@@ -66,7 +66,11 @@ export class ZipStorages implements NumberedStorages {
       const what = `Unknown typename for persistent_load, expected 'storage' but got '${kind.slice(0, 100)}'`;
       throw new CheckpointError('PICKLE_CORRUPT', what, { path: this.#archive.source.name });
     }
-    return this.#storage(parseStorageId(pid), folders);
+    const id = parseStorageId(pid);
+    // A sixth is the view of legacy streams.
+    const { length } = pid as Tuple;
+    if (length !== 5) throw new CheckpointError('PICKLE_CORRUPT', `a storage id has 5 items, found ${length}`);
+    return this.#storage(id, folders);
   }
 
   /** For records that are plain: what they hold is known from the directory, and placing one only names its location. */

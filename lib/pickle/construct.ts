@@ -12,6 +12,7 @@ import { fail, type Host, KnownGlobal, StorageClass } from './rules';
 import {
   type Construction,
   Counter,
+  DefaultDict,
   kindOf,
   NdArray,
   OrderedDict,
@@ -45,8 +46,12 @@ export function newObject(
   weightsOnly: boolean,
 ): PyValue {
   if (callable instanceof KnownGlobal) {
-    const rule = callable.rule.newObject ?? callable.rule.reduce;
-    if (rule) return rule.call(callable.rule, args, host, callable);
+    const { rule } = callable;
+    // INST and OBJ call the class; NEWOBJ calls its `__new__`, which functions have not.
+    const calls = construction === 'inst' || construction === 'obj';
+    if (rule.isFunction && !calls) return fail(`NEWOBJ class argument must be a type, not function ${callable.global}`);
+    if (rule.newObject && !calls) return rule.newObject(args, host, callable);
+    if (rule.reduce) return rule.reduce(args, host, callable);
   }
   if (weightsOnly && !(callable instanceof PyGlobal)) {
     throw weightsOnlyError(
@@ -83,18 +88,16 @@ export function build(target: PyValue, state: PyValue, host: Host, weightsOnly: 
     target.state = state;
     return target;
   }
-  if (target instanceof OrderedDict) {
+  if (target instanceof OrderedDict && !(target instanceof DefaultDict)) {
     if (!(state instanceof Map)) return fail(`the attributes of an OrderedDict are ${kindOf(state)}, not a dict`);
-    if (!target.attributes && [...state.keys()].every((key) => typeof key === 'string')) {
-      // The dict itself, with the notes of its slots.
-      target.attributes = state as Map<string, PyValue>;
-      return target;
-    }
-    target.attributes ??= new Map();
-    for (const [key, value] of state) target.attributes.set(String(key), value as PyValue);
+    if (![...state.keys()].every((name) => typeof name === 'string'))
+      return fail('an attribute of an OrderedDict has a name that is no string');
+    // The dict itself, with the notes of its slots.
+    if (!target.attributes) target.attributes = state as Map<string, PyValue>;
+    else for (const [name, value] of state as Map<string, PyValue>) target.attributes.set(name, value);
     return target;
   }
-  if (target instanceof Tensor) return buildTensor(target, state);
+  if (target instanceof Tensor) return buildTensor(target, state, weightsOnly);
   if (target instanceof NdArray && target.pickled) {
     const rule = target.pickled.callable;
     // Filled in place: the memo already knows the array by this object.
@@ -127,8 +130,7 @@ export function setItem(
   weightsOnly: boolean,
 ): { readonly key: PyValue } | { readonly pair: [PyValue, PyValue] } {
   if (target instanceof Map) {
-    if (weightsOnly && target.constructor !== Map && !(target instanceof OrderedDict) && !(target instanceof Counter))
-      refuseItem(target);
+    if (weightsOnly) checkItemTarget(target);
     const slot = filedKey(target as Map<PyValue, PyValue>, key);
     target.set(slot, value);
     return { key: slot };
@@ -139,6 +141,12 @@ export function setItem(
   object.dictItems ??= [];
   object.dictItems.push(pair);
   return { pair };
+}
+
+/** Throws for a dict that PyTorch's restricted reader sets no items in, and for everything else. */
+export function checkItemTarget(target: PyValue): void {
+  const Class = (target as object | null)?.constructor;
+  if (Class !== Map && Class !== OrderedDict && Class !== Counter) refuseItem(target);
 }
 
 function refuseItem(target: PyValue, weightsOnly = true): never {

@@ -3,7 +3,7 @@
  * `canonical-tensor.ts`; here the machine is told what came of it.
  */
 import { CanonicalEntry, CanonicalTensor } from './canonical-tensor';
-import { decimal } from './decode';
+import { decimal, decodeUtf8 } from './decode';
 import type { Machine } from './machine';
 import { rebuildOnShelf, rebuildPlainTensor } from './rebuild';
 import type { StorageClass } from './rules';
@@ -85,7 +85,7 @@ export class FastPath {
     if (storageClass === undefined || !constants.areUsual(run.storageWord, run.hooks)) return undefined;
     const location =
       run.location < 0
-        ? this.#machine.bytes.toString('latin1', run.locationStart, run.locationEnd)
+        ? decodeUtf8(this.#machine.bytes, run.locationStart, run.locationEnd)
         : constants.locationAt(run.location);
     return location === undefined ? undefined : this.#rebuild(storageClass, location);
   }
@@ -99,7 +99,7 @@ export class FastPath {
       const place = number < 0 ? -1 : numbered.find(storageClass, number, location, run.numel);
       if (place >= 0) return rebuildOnShelf(numbered, place, run);
     }
-    const key = run.key < 0 ? bytes.toString('latin1', run.keyStart, run.keyEnd) : memo.valueAt(run.key);
+    const key = run.key < 0 ? decodeUtf8(bytes, run.keyStart, run.keyEnd) : memo.valueAt(run.key);
     if (typeof key !== 'string') return undefined;
     const id = this.#scratchId;
     id[1] = storageClass;

@@ -11,7 +11,7 @@
 import { CheckpointError } from '../errors';
 import type { Limits } from '../limits';
 import { USUAL_NAN } from './byte-writer';
-import { appendItems, persistentIdItems, setItem } from './construct';
+import { appendItems, checkItemTarget, persistentIdItems, setItem } from './construct';
 import { clip, decodeByteString, decodeUtf8, parseInteger, type StringEncoding } from './decode';
 import type { GlobalResolver } from './globals';
 import { filedKey } from './keys';
@@ -186,18 +186,24 @@ export class Machine {
     const from = this.pos;
     this.pos = newline + 1;
     this.countText(newline - from);
-    return [from, newline > from && this.bytes[newline - 1] === 13 ? newline - 1 : newline];
+    return [from, newline];
+  }
+
+  /** A line as it is, a carriage return at its end included: Python's reader strips none. */
+  textLine(): string {
+    const [from, to] = this.#lineRange();
+    return this.bytes.toString('latin1', from, to);
   }
 
   line(): string {
-    const [from, to] = this.#lineRange();
-    return this.bytes.toString('latin1', from, to);
+    const text = this.textLine();
+    return text.endsWith('\r') ? text.slice(0, -1) : text;
   }
 
   /** A line of UTF-8: module and class names. */
   nameLine(): string {
     const [from, to] = this.#lineRange();
-    return decodeUtf8(this.bytes, from, to);
+    return decodeUtf8(this.bytes, from, to > from && this.bytes[to - 1] === 13 ? to - 1 : to);
   }
 
   countText(count: number): void {
@@ -330,6 +336,8 @@ export class Machine {
   }
 
   notePersistentId(from: number): void {
+    for (let i = from; i < this.depth; i++)
+      if (this.origins[i] === FLOAT) fail('a persistent id holds a float where an integer belongs');
     for (const item of persistentIdItems) {
       const value = this.stack[from + item.index];
       const origin = this.origins[from + item.index] as number;
@@ -367,11 +375,14 @@ export class Machine {
 
   setSlots(from: number, target: PyValue): void {
     if ((this.depth - from) % 2) fail('a dict is given a key without a value');
+    if (this.weightsOnly) checkItemTarget(target);
     for (let i = from; i < this.depth; i += 2) this.setSlot(target, i);
     this.depth = from;
   }
 
   extend(target: PyValue, from: number): void {
+    // Python's own reader does not look where there is nothing to add.
+    if (this.depth === from && !this.weightsOnly) return;
     const list = appendItems(target, this.weightsOnly, this.depth - from === 1);
     for (let i = from; i < this.depth; i++) {
       if (this.origins[i] !== 0) this.note(list, list.length, this.stack[i] as PyValue, this.origins[i] as number);

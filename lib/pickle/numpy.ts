@@ -112,6 +112,7 @@ function arrayOf(
 }
 
 const reconstruct: GlobalRule = {
+  isFunction: true,
   // Empty until BUILD fills it in place: the memo already holds this very array.
   reduce: (args, _host, callable) =>
     new NdArray('|V0', [0], new Uint8Array(), { pickled: new PyObject(callable, args, 'reduce'), itemsize: 0 }),
@@ -127,6 +128,7 @@ const reconstruct: GlobalRule = {
 };
 
 const scalar: GlobalRule = {
+  isFunction: true,
   reduce(args, _host, callable) {
     const { text, itemsize, isObject } = dtypeFacts(args[0]);
     const data = typeof args[1] === 'string' ? new Uint8Array(Buffer.from(args[1], 'latin1')) : args[1];
@@ -138,6 +140,7 @@ const scalar: GlobalRule = {
 };
 
 const fromBuffer: GlobalRule = {
+  isFunction: true,
   reduce(args, _host, callable) {
     const [buffer, dtype, shape, order] = args;
     const dims = shapeOf(shape);

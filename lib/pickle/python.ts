@@ -60,7 +60,8 @@ function byteValues(args: Tuple): Uint8Array {
   const [first, codec] = args;
   if (first === undefined) return new Uint8Array();
   if (first instanceof Uint8Array) return first.slice();
-  if (typeof first === 'string') return encode(first, codec);
+  if (typeof first === 'string')
+    return codec === undefined ? fail('string argument without an encoding') : encode(first, codec);
   if (Array.isArray(first) && first.every((item) => Number.isInteger(item) && item >= 0 && item < 256))
     return Uint8Array.from(first as number[]);
   return fail(`bytes are made from ${kindOf(first)}`);
@@ -125,10 +126,12 @@ function reconstruct(args: Tuple, classes: ClassLookup): PyValue {
   return Class ? instantiate(Class, object) : object;
 }
 
+/** `newObject` of classes that are filled by `__init__`, which NEWOBJ does not call: whatever it is given, they are empty. */
 export const pythonRules: readonly (readonly [global: string, rule: GlobalRule])[] = [
   [
     'collections.OrderedDict',
     {
+      newObject: () => new OrderedDict(),
       reduce(args) {
         const dict = new OrderedDict();
         pairsInto(dict, args[0]);
@@ -139,6 +142,7 @@ export const pythonRules: readonly (readonly [global: string, rule: GlobalRule])
   [
     'collections.defaultdict',
     {
+      newObject: () => new DefaultDict(),
       reduce(args) {
         const dict = new DefaultDict();
         dict.factory = args[0] ?? null;
@@ -150,6 +154,7 @@ export const pythonRules: readonly (readonly [global: string, rule: GlobalRule])
   [
     'collections.Counter',
     {
+      newObject: () => new Counter(),
       reduce(args) {
         const counter = new Counter();
         pairsInto(counter as Map<PyValue, PyValue>, args[0]);
@@ -158,12 +163,13 @@ export const pythonRules: readonly (readonly [global: string, rule: GlobalRule])
       },
     },
   ],
-  ['builtins.set', { reduce: (args) => filled(new Set(), args) }],
+  ['builtins.set', { newObject: () => new Set(), reduce: (args) => filled(new Set(), args) }],
   ['builtins.frozenset', { reduce: (args) => filled(new FrozenSet(), args) }],
   ['builtins.bytes', { reduce: byteValues }],
   [
     'builtins.bytearray',
     {
+      newObject: () => new ByteArray(),
       reduce(args) {
         const made = new ByteArray(byteValues(args));
         if (args[0] instanceof Uint8Array) shareNotes(args[0], made);
@@ -181,10 +187,11 @@ export const pythonRules: readonly (readonly [global: string, rule: GlobalRule])
       },
     },
   ],
-  ['builtins.list', { reduce: (args) => [...items(args)] }],
+  ['builtins.list', { newObject: () => [], reduce: (args) => [...items(args)] }],
   [
     'builtins.dict',
     {
+      newObject: () => new Map(),
       reduce(args) {
         const dict = new Map<PyValue, PyValue>();
         pairsInto(dict, args[0]);
@@ -207,6 +214,7 @@ export const pythonRules: readonly (readonly [global: string, rule: GlobalRule])
   [
     '_codecs.encode',
     {
+      isFunction: true,
       reduce(args) {
         const [text, codec] = args;
         if (typeof text !== 'string') return fail(`_codecs.encode is given ${kindOf(text)}`);
@@ -217,7 +225,7 @@ export const pythonRules: readonly (readonly [global: string, rule: GlobalRule])
       },
     },
   ],
-  ['copyreg._reconstructor', { reduce: (args, host) => reconstruct(args, host.classes) }],
+  ['copyreg._reconstructor', { isFunction: true, reduce: (args, host) => reconstruct(args, host.classes) }],
   ['torch.Size', { reduce: size }],
   ['torch.device', { reduce: device }],
 ];

@@ -11,7 +11,16 @@ import { QuantizedTensor, type Quantizer } from '../tensor/quantized';
 import { type SparseComponents, SparseTensor } from '../tensor/sparse';
 import { MemoryBytes, MetaBytes, Storage } from '../tensor/storage';
 import { checkBounds, Parameter, Tensor } from '../tensor/tensor';
-import { fail, type GlobalRule, type Host, KnownGlobal, type NumberedStorages, type PlainWindow } from './rules';
+import { isFloatSlot } from './notes';
+import {
+  fail,
+  type GlobalRule,
+  type Host,
+  KnownGlobal,
+  type NumberedStorages,
+  type PlainWindow,
+  StorageClass,
+} from './rules';
 import { kindOf, Layout, NdArray, PyGlobal, PyObject, type PyValue, QScheme, Tuple } from './values';
 
 function storageArg(value: PyValue | undefined): Storage {
@@ -30,31 +39,59 @@ function dtypeArg(value: PyValue | undefined): DType {
 }
 
 function dimsArg(value: PyValue | undefined, what: string): readonly number[] {
-  // A plain array, as a shape is to its user; `checkBounds` proves what is in it.
-  if (Array.isArray(value)) return Array.from(value as number[]);
+  if (Array.isArray(value)) {
+    for (let d = 0; d < value.length; d++) if (isFloatSlot(value, d, value[d])) refuseFloat(what);
+    // A plain array, as a shape is to its user; `checkBounds` proves what is in it.
+    return Array.from(value as number[]);
+  }
   throw new CheckpointError('TENSOR_CORRUPT', `the ${what} of a tensor is ${kindOf(value)}, not a tuple`);
 }
 
+function refuseFloat(what: string): never {
+  throw new CheckpointError('TENSOR_CORRUPT', `the ${what} of a tensor holds a float where an integer belongs`);
+}
+
+/** Whether a tensor of the dtype requires grad, as its argument says. */
+function requiresGradArg(value: PyValue | undefined, dtype: DType): boolean {
+  if (typeof value !== 'boolean')
+    throw new CheckpointError('TENSOR_CORRUPT', `requires_grad must be a bool, found ${kindOf(value)}`);
+  if (value) checkGrad(dtype);
+  return value;
+}
+
+function checkGrad(dtype: DType): void {
+  if (!dtype.isFloatingPoint && !dtype.isComplex)
+    throw new CheckpointError(
+      'TENSOR_CORRUPT',
+      `only Tensors of floating point and complex dtype can require gradients, not one of ${dtype}`,
+    );
+}
+
+/** `args`: the storage, or what `storage` takes the place of, then the offset, size and stride. */
 function build(
-  storage: Storage,
+  args: readonly (PyValue | undefined)[],
   dtype: DType,
-  offset: PyValue | undefined,
-  size: PyValue | undefined,
-  stride: PyValue | undefined,
   requiresGrad: boolean,
+  storage = storageArg(args[0]),
 ): Tensor {
-  const shape = dimsArg(size, 'size');
-  const steps = dimsArg(stride, 'stride');
-  checkBounds(storage.nbytes, dtype, shape, steps, offset as number);
-  return new Tensor(storage, dtype, shape, steps, offset as number, requiresGrad);
+  const offset = args[1] as number;
+  if (isFloatSlot(args, 1, offset)) refuseFloat('storage offset');
+  const shape = dimsArg(args[2], 'size');
+  const stride = dimsArg(args[3], 'stride');
+  checkBounds(storage.nbytes, dtype, shape, stride, offset);
+  return new Tensor(storage, dtype, shape, stride, offset, requiresGrad);
 }
 
 /** The lazy conjugate and negative bits, the optional last argument of v2 and v3. */
 function withBits(tensor: Tensor, metadata: PyValue | undefined): Tensor {
-  if (metadata instanceof Map) {
+  if (metadata instanceof Map && [...metadata.keys()].every((name) => typeof name === 'string')) {
     tensor.conj = metadata.get('conj') === true;
     tensor.neg = metadata.get('neg') === true;
-  }
+  } else if (metadata)
+    throw new CheckpointError(
+      'TENSOR_CORRUPT',
+      `the metadata of a tensor: expected a dict of names, got ${kindOf(metadata)}`,
+    );
   return tensor;
 }
 
@@ -62,6 +99,7 @@ function withBits(tensor: Tensor, metadata: PyValue | undefined): Tensor {
 export function rebuildPlainTensor(storage: PyValue, window: PlainWindow): Tensor {
   const known = storageArg(storage);
   const { shape, stride, storageOffset, requiresGrad } = window;
+  if (requiresGrad) checkGrad(known.dtype);
   checkBounds(known.nbytes, known.dtype, shape, stride, storageOffset);
   return new Tensor(known, known.dtype, shape, stride, storageOffset, requiresGrad);
 }
@@ -71,32 +109,29 @@ export function rebuildOnShelf(shelf: NumberedStorages, place: number, window: P
   const { storageOffset, requiresGrad } = window;
   const form = shelf.formAt(place, window);
   const { dtype, shape, stride } = form;
+  if (requiresGrad) checkGrad(dtype);
   checkBounds(shelf.nbytesAt(place), dtype, shape, stride, storageOffset);
   return new Tensor(form, dtype, shape, stride, storageOffset, requiresGrad, place);
 }
 
-const rebuildTensor: GlobalRule['reduce'] = (args) => {
-  const storage = storageArg(args[0]);
-  return build(storage, storage.dtype, args[1], args[2], args[3], false);
-};
+const rebuildTensor: GlobalRule['reduce'] = (args) => build(args, storageArg(args[0]).dtype, false);
 
 const rebuildTensorV2: GlobalRule['reduce'] = (args) => {
-  const storage = storageArg(args[0]);
-  const tensor = build(storage, storage.dtype, args[1], args[2], args[3], args[4] === true);
-  return args.length > 6 ? withBits(tensor, args[6]) : tensor;
+  const { dtype } = storageArg(args[0]);
+  return withBits(build(args, dtype, requiresGradArg(args[4], dtype)), args[6]);
 };
 
 const rebuildTensorV3: GlobalRule['reduce'] = (args, host) => {
   const dtype = dtypeArg(args[6]);
+  const requiresGrad = requiresGradArg(args[4], dtype);
   let storage = storageArg(args[0]);
   if (dtype.swapWidth > 1 && isBigEndianUntyped(storage)) storage = host.swapped(storage, dtype.swapWidth);
-  const tensor = build(storage, dtype, args[1], args[2], args[3], args[4] === true);
-  return args.length > 7 ? withBits(tensor, args[7]) : tensor;
+  return withBits(build(args, dtype, requiresGrad, storage), args[7]);
 };
 
 const rebuildQuantized: GlobalRule['reduce'] = (args) => {
-  const storage = storageArg(args[0]);
-  const base = build(storage, storage.dtype, args[1], args[2], args[3], args[5] === true);
+  const { dtype } = storageArg(args[0]);
+  const base = build(args, dtype, requiresGradArg(args[5], dtype));
   const params = args[4];
   const qscheme = Array.isArray(params) ? (params as PyValue[])[0] : undefined;
   if (!(qscheme instanceof QScheme))
@@ -132,17 +167,30 @@ function quantized(base: Tensor, quantizer: Quantizer): QuantizedTensor {
   return new QuantizedTensor(storage, dtype, shape, stride, storageOffset, quantizer, requiresGrad);
 }
 
+/** What becomes the attributes of a tensor one by one: a dict, or one beside that of its slots; None where there are none. */
+function attributesArg(state: PyValue | undefined): PyValue | undefined {
+  if (state === undefined || state === null) return undefined;
+  const dicts = state instanceof Tuple && state.length === 2 ? state : [state];
+  for (const dict of dicts) {
+    if (dict !== null && !(dict instanceof Map && [...dict.keys()].every((name) => typeof name === 'string')))
+      return fail(`the attributes of a tensor are no dict of names but ${kindOf(dict)}`);
+  }
+  return state;
+}
+
 /** A Parameter over a tensor; a Variable of PyTorch 0.3 may stand in its place. */
 function parameter(data: PyValue | undefined, requiresGrad: PyValue | undefined, state?: PyValue): PyValue {
+  const attributes = attributesArg(state);
   // The tensor was made for this parameter alone: it becomes the parameter.
   if (data instanceof QuantizedTensor || data instanceof SparseTensor || data instanceof NestedTensor) {
     data.isParameter = true;
-    if (state !== undefined && state !== null) data.attributes = state;
-    data.requiresGrad = requiresGrad === true;
+    if (attributes !== undefined) data.attributes = attributes;
+    data.requiresGrad = requiresGradArg(requiresGrad, data.dtype);
     return data;
   }
-  const made = new Parameter(tensorArg(data, 'the data of a parameter'), requiresGrad === true);
-  if (state !== undefined && state !== null) made.attributes = state;
+  const tensor = tensorArg(data, 'the data of a parameter');
+  const made = new Parameter(tensor, requiresGradArg(requiresGrad, tensor.dtype));
+  if (attributes !== undefined) made.attributes = attributes;
   return made;
 }
 
@@ -186,13 +234,10 @@ const rebuildSparse: GlobalRule['reduce'] = ([layout, data]) => {
   const shape = dimsArg(parts[count], 'size');
   if (!shape.every((dim) => Number.isSafeInteger(dim) && dim >= 0))
     throw new CheckpointError('TENSOR_CORRUPT', `the size of a sparse tensor is [${shape.join(', ')}]`);
-  const coalesced = parts[count + 1];
-  return new SparseTensor(
-    layout as Layout,
-    made,
-    shape,
-    typeof coalesced === 'boolean' ? { isCoalesced: coalesced } : {},
-  );
+  const coalesced = parts[count + 1] ?? undefined;
+  if (coalesced !== undefined && typeof coalesced !== 'boolean')
+    throw new CheckpointError('TENSOR_CORRUPT', `is_coalesced of a sparse tensor is ${kindOf(coalesced)}, not a bool`);
+  return new SparseTensor(layout as Layout, made, shape, coalesced === undefined ? {} : { isCoalesced: coalesced });
 };
 
 const rebuildNested: GlobalRule['reduce'] = ([buffer, sizes, strides, offsets]) =>
@@ -211,7 +256,8 @@ const rebuildMeta: GlobalRule['reduce'] = ([dtype, size, stride, requiresGrad]) 
   let last = 0;
   for (let d = 0; d < shape.length; d++) last += ((shape[d] as number) - 1) * (steps[d] as number);
   const nbytes = shape.includes(0) ? 0 : type.byteLength(last + 1);
-  return new Tensor(new Storage('', 'meta', type, new MetaBytes(nbytes)), type, shape, steps, 0, requiresGrad === true);
+  const storage = new Storage('', 'meta', type, new MetaBytes(nbytes));
+  return new Tensor(storage, type, shape, steps, 0, requiresGradArg(requiresGrad, type));
 };
 
 /** A tensor of a device without storages: its values came over the CPU. */
@@ -220,7 +266,8 @@ const rebuildFromCpu: GlobalRule['reduce'] = ([data, dtype, device, requiresGrad
   if (tensor.dtype !== dtypeArg(dtype))
     throw new CheckpointError('TENSOR_CORRUPT', `a device tensor of ${String(dtype)} has values of ${tensor.dtype}`);
   const storage = host.placeDevice(tensor.storage.withLocation(String(device)));
-  return new Tensor(storage, tensor.dtype, tensor.shape, tensor.stride, tensor.storageOffset, requiresGrad === true);
+  const isTrained = requiresGradArg(requiresGrad, tensor.dtype);
+  return new Tensor(storage, tensor.dtype, tensor.shape, tensor.stride, tensor.storageOffset, isTrained);
 };
 
 const rebuildFromNumpy: GlobalRule['reduce'] = ([array, dtype, device, requiresGrad], host) => {
@@ -239,13 +286,21 @@ const rebuildFromNumpy: GlobalRule['reduce'] = ([array, dtype, device, requiresG
     stride.unshift(step);
     step *= Math.max(dim, 1);
   }
-  return build(host.placeDevice(stored), type, 0, array.shape, stride, requiresGrad === true);
+  return build([host.placeDevice(stored), 0, array.shape, stride], type, requiresGradArg(requiresGrad, type));
 };
+
+/** Whether it may be a subclass of Tensor: a class that is not known to be another one, or is taken from another class. */
+function isTensorType(type: PyValue | undefined): boolean {
+  if (type instanceof KnownGlobal) return type.global === 'torch.nn.parameter.Parameter';
+  return (type instanceof PyGlobal && !(type instanceof StorageClass)) || type instanceof PyObject;
+}
 
 /** `_rebuild_from_type_v2(func, type, args, state)`: tensors with attributes, and subclasses of Tensor. */
 const rebuildFromType: GlobalRule['reduce'] = (args, host, callable) => {
   const [func, type, inner, state] = args;
   if (!(func instanceof KnownGlobal) || !func.rule.reduce || !(inner instanceof Tuple)) {
+    if (!(func instanceof PyGlobal || func instanceof PyObject))
+      return fail(`${kindOf(func)} is called to rebuild a tensor`);
     if (!(func instanceof PyGlobal) || !(inner instanceof Tuple)) return new PyObject(callable, args, 'reduce');
     // What an unknown function would make, as of DTensor and other wrappers of tensors: a call of it, and the attributes.
     const made = new PyObject(func, inner, 'from_type');
@@ -253,13 +308,16 @@ const rebuildFromType: GlobalRule['reduce'] = (args, host, callable) => {
     made.state = state ?? null;
     return made;
   }
-  if (func.rule.reduce === rebuildFromType)
-    return fail('_rebuild_from_type_v2 is given itself as the function to call');
+  if (func.rule === fromType) return fail('_rebuild_from_type_v2 is given itself as the function to call');
   const made = func.rule.reduce(inner, host, func);
   if (!(made instanceof Tensor || made instanceof SparseTensor || made instanceof NestedTensor)) return made;
-  if (type instanceof PyGlobal && type.global !== 'torch.Tensor' && type.global !== 'torch.nn.parameter.Parameter')
-    made.pythonType = type;
-  if (state !== undefined && state !== null) made.attributes = state;
+  if (!isTensorType(type)) return fail(`a tensor is made one of ${kindOf(type)}, which is no class of tensors`);
+  const isSubclass =
+    type instanceof PyGlobal && type.global !== 'torch.Tensor' && type.global !== 'torch.nn.parameter.Parameter';
+  if (isSubclass) made.pythonType = type;
+  // A subclass may have its own way with its state.
+  const attributes = isSubclass ? state : attributesArg(state);
+  if (attributes !== undefined && attributes !== null) made.attributes = attributes;
   return made;
 };
 
@@ -272,6 +330,8 @@ function hollow(dtype: DType): Tensor {
 function legacyVariable(kind: 'Parameter' | 'Variable'): GlobalRule {
   return {
     reduce(args) {
+      if (kind === 'Parameter' && args.length > 2)
+        return fail(`Parameter() takes 2 arguments at most, found ${args.length}`);
       const [data, requiresGrad] = args;
       const tensor = data instanceof Tensor ? data : hollow(DType.float32);
       return kind === 'Parameter'
@@ -310,14 +370,16 @@ function fill(target: Tensor, source: Tensor, requiresGrad: boolean): Tensor {
 
 /**
  * BUILD on a tensor. States of old files are tuples: (storage, offset, size, stride) of a bare tensor, or (data, grad,
- * hooks, requiresGrad) of a variable, or a dict with `data`. Anything else is attributes set from Python.
+ * hooks, requiresGrad) of a variable, or a dict with `data`. Anything else only subclasses know.
  */
-export function buildTensor(tensor: Tensor, state: PyValue): Tensor {
+export function buildTensor(tensor: Tensor, state: PyValue, weightsOnly: boolean): Tensor {
+  // PyTorch's restricted reader calls `set_` with the state, and knows no other.
+  if (weightsOnly && !(tensor instanceof Parameter) && !(state instanceof Tuple && state[0] instanceof Storage))
+    return fail(`the state of a tensor is ${kindOf(state)}, not its storage, offset, size and stride`);
   if (state instanceof Tensor) return fill(tensor, state, true);
   if (state instanceof Tuple) {
-    const [first, second, third, fourth] = state;
-    if (first instanceof Storage && state.length === 4)
-      return fill(tensor, build(first, first.dtype, second, third, fourth, false), false);
+    const [first, second, , fourth] = state;
+    if (first instanceof Storage && state.length === 4) return fill(tensor, build(state, first.dtype, false), false);
     if (first instanceof Tensor) {
       if (second instanceof Tensor) tensor.grad = second;
       return fill(tensor, first, state.length > 3 ? fourth === true : tensor.requiresGrad);
@@ -333,30 +395,47 @@ export function buildTensor(tensor: Tensor, state: PyValue): Tensor {
     if (grad instanceof Tensor) tensor.grad = grad;
     return fill(tensor, state.get('data') as Tensor, state.get('requires_grad') === true);
   }
-  if (!(state instanceof Map) && !(state instanceof Tuple)) return fail(`the state of a tensor is ${kindOf(state)}`);
+  // A subclass may have its own way with its state.
+  if (tensor.pythonType === undefined || !(state instanceof Map || state instanceof Tuple))
+    return fail(`the state of a tensor is ${kindOf(state)}`);
   tensor.attributes = state;
   return tensor;
 }
 
-const firstArgument: GlobalRule['reduce'] = (args) => args[0] ?? null;
+/** A function that is called with `least` to `most` arguments. */
+function functionOf(reduce: NonNullable<GlobalRule['reduce']>, least: number, most = least): GlobalRule {
+  return {
+    isFunction: true,
+    reduce(args, host, callable) {
+      if (args.length < least || args.length > most)
+        fail(
+          `${callable.name}() takes ${least === most ? least : `${least} to ${most}`} arguments, found ${args.length}`,
+        );
+      return reduce(args, host, callable);
+    },
+  };
+}
+
+const fromType = functionOf(rebuildFromType, 4);
+const firstArgument: GlobalRule = { isFunction: true, reduce: (args) => args[0] ?? null };
 
 export const torchRules: readonly (readonly [global: string, rule: GlobalRule])[] = [
-  ['torch._utils._rebuild_tensor', { reduce: rebuildTensor }],
-  ['torch._utils._rebuild_tensor_v2', { reduce: rebuildTensorV2 }],
-  ['torch._utils._rebuild_tensor_v3', { reduce: rebuildTensorV3 }],
-  ['torch._utils._rebuild_qtensor', { reduce: rebuildQuantized }],
-  ['torch._utils._rebuild_parameter', { reduce: (args) => parameter(args[0], args[1]) }],
-  ['torch._utils._rebuild_parameter_with_state', { reduce: (args) => parameter(args[0], args[1], args[3]) }],
-  ['torch._utils._rebuild_sparse_tensor', { reduce: rebuildSparse }],
-  ['torch._utils._rebuild_sparse_csr_tensor', { reduce: rebuildSparse }],
-  ['torch._utils._rebuild_nested_tensor', { reduce: rebuildNested }],
-  ['torch._utils._rebuild_meta_tensor_no_storage', { reduce: rebuildMeta }],
-  ['torch._utils._rebuild_device_tensor_from_numpy', { reduce: rebuildFromNumpy }],
-  ['torch._utils._rebuild_xla_tensor', { reduce: rebuildFromNumpy }],
-  ['torch._utils._rebuild_device_tensor_from_cpu_tensor', { reduce: rebuildFromCpu }],
-  ['torch._tensor._rebuild_from_type', { reduce: rebuildFromType }],
-  ['torch._tensor._rebuild_from_type_v2', { reduce: rebuildFromType }],
-  ['torch.tensor._rebuild_from_type', { reduce: rebuildFromType }],
+  ['torch._utils._rebuild_tensor', functionOf(rebuildTensor, 4)],
+  ['torch._utils._rebuild_tensor_v2', functionOf(rebuildTensorV2, 6, 7)],
+  ['torch._utils._rebuild_tensor_v3', functionOf(rebuildTensorV3, 7, 8)],
+  ['torch._utils._rebuild_qtensor', functionOf(rebuildQuantized, 7)],
+  ['torch._utils._rebuild_parameter', functionOf((args) => parameter(args[0], args[1]), 3)],
+  ['torch._utils._rebuild_parameter_with_state', functionOf((args) => parameter(args[0], args[1], args[3]), 4)],
+  ['torch._utils._rebuild_sparse_tensor', functionOf(rebuildSparse, 2)],
+  ['torch._utils._rebuild_sparse_csr_tensor', functionOf(rebuildSparse, 2)],
+  ['torch._utils._rebuild_nested_tensor', functionOf(rebuildNested, 4)],
+  ['torch._utils._rebuild_meta_tensor_no_storage', functionOf(rebuildMeta, 4)],
+  ['torch._utils._rebuild_device_tensor_from_numpy', functionOf(rebuildFromNumpy, 4)],
+  ['torch._utils._rebuild_xla_tensor', functionOf(rebuildFromNumpy, 4)],
+  ['torch._utils._rebuild_device_tensor_from_cpu_tensor', functionOf(rebuildFromCpu, 4)],
+  ['torch._tensor._rebuild_from_type', fromType],
+  ['torch._tensor._rebuild_from_type_v2', fromType],
+  ['torch.tensor._rebuild_from_type', fromType],
   ['torch.nn.parameter.Parameter', legacyVariable('Parameter')],
   ['torch.autograd.variable.Variable', legacyVariable('Variable')],
   ['torch.autograd.Variable', legacyVariable('Variable')],
@@ -364,6 +443,7 @@ export const torchRules: readonly (readonly [global: string, rule: GlobalRule])[
   [
     'torch.storage._load_from_bytes',
     {
+      isFunction: true,
       reduce: ([bytes], host: Host) =>
         bytes instanceof Uint8Array ? host.loadNested(bytes) : fail('torch.storage._load_from_bytes is given no bytes'),
     },
@@ -371,21 +451,23 @@ export const torchRules: readonly (readonly [global: string, rule: GlobalRule])[
   [
     'torch.serialization._get_layout',
     {
+      isFunction: true,
       reduce: ([name]) =>
         typeof name === 'string' ? Layout.of(name.replace(/^torch\./, '')) : fail('a layout has no name'),
     },
   ],
   // TorchScript wraps typed containers; the types are in the code and the values are plain.
-  ['torch.jit._pickle.build_intlist', { reduce: firstArgument }],
-  ['torch.jit._pickle.build_doublelist', { reduce: firstArgument }],
-  ['torch.jit._pickle.build_boollist', { reduce: firstArgument }],
-  ['torch.jit._pickle.build_tensorlist', { reduce: firstArgument }],
+  ['torch.jit._pickle.build_intlist', firstArgument],
+  ['torch.jit._pickle.build_doublelist', firstArgument],
+  ['torch.jit._pickle.build_boollist', firstArgument],
+  ['torch.jit._pickle.build_tensorlist', firstArgument],
   [
     'torch.jit._pickle.build_tensor_from_id',
     {
+      isFunction: true,
       reduce: ([id], host) =>
         typeof id === 'number' ? host.tensorFromId(id) : fail('build_tensor_from_id is given no number'),
     },
   ],
-  ['torch.jit._pickle.restore_type_tag', { reduce: firstArgument }],
+  ['torch.jit._pickle.restore_type_tag', firstArgument],
 ];

@@ -49,7 +49,9 @@ export function fail(what: string): never {
 
 /** What to do where a known global is called. */
 export interface GlobalRule {
-  /** Called with REDUCE, or with NEWOBJ where `newObject` is absent. */
+  /** Of what is no class: it can be called, but has no objects. */
+  readonly isFunction?: boolean;
+  /** Called with REDUCE, INST and OBJ, or with NEWOBJ where `newObject` is absent. */
   reduce?(args: Tuple, host: Host, callable: PyGlobal): PyValue;
   newObject?(args: Tuple, host: Host, callable: PyGlobal): PyValue;
   /** BUILD on a `PyObject` that came from this global; the result takes the object's place. */

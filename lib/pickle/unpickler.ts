@@ -372,7 +372,7 @@ function run(m: Machine, fastPath: FastPath | undefined): Unpickled {
         break;
       }
       case Op.UNICODE:
-        m.push(parseRawUnicode(m.line()), ++m.strings);
+        m.push(parseRawUnicode(m.textLine()), ++m.strings);
         break;
       case Op.INT: {
         const text = m.line();
