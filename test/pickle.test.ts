@@ -258,9 +258,8 @@ describe('frames', () => {
   ])('%s is refused', (_name, pickle) => expect(failure(pickle).code).toBe('PICKLE_CORRUPT'));
 });
 
-test('a number that begins with a zero is octal in Python, and refused', () => {
-  expect(failure('I010\n').message).toContain("'010' is no integer");
-  expect(run('I0\n')).toBe(0);
+test.each(['010', '+1', ' 1', '-0'])('the number %j is octal or a bool in Python, and refused', (text) => {
+  expect(failure(`I${text}\n`).message).toContain(`'${text}' is no integer`);
 });
 
 describe('NEWOBJ', () => {

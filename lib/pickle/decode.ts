@@ -99,12 +99,11 @@ export function decodeLong(bytes: Buffer, start: number, end: number): number | 
   return safeInteger(BigInt.asIntN(length * 8, BigInt(`0x${hex}`)));
 }
 
-/** The decimal integer of a text opcode: `12`, `-7`, `123L`. A number that begins with a zero is an octal one to Python. */
+/** The decimal integer of a text opcode: `12`, `-7`, `123L`. To Python `010` is octal, and `+1`, ` 1` or `-0` may be a bool. */
 export function parseInteger(text: string): number | bigint {
-  const digits = text.trim().replace(/L$/, '');
-  if (!/^[+-]?(?:0+|[1-9]\d*)$/.test(digits))
-    throw new CheckpointError('PICKLE_CORRUPT', `'${clip(text)}' is no integer`);
-  return safeInteger(BigInt(digits.startsWith('+') ? digits.slice(1) : digits));
+  const digits = text.trimEnd().replace(/L$/, '');
+  if (!/^(?:0+|-?[1-9]\d*)$/.test(digits)) throw new CheckpointError('PICKLE_CORRUPT', `'${clip(text)}' is no integer`);
+  return safeInteger(BigInt(digits));
 }
 
 /** The float of a text opcode, in Python's spelling. */

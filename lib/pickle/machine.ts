@@ -79,8 +79,8 @@ export class Machine {
   opAt: number;
   protocol = 0;
   opcodes = 0;
-  /** Where the current frame ends; infinite where there is none. */
-  frameEnd = Number.POSITIVE_INFINITY;
+  /** Where the current frame ends; behind all bytes where there is none. */
+  frameEnd: number;
 
   readonly stack: PyValue[] = [];
   readonly origins: number[] = [];
@@ -117,6 +117,7 @@ export class Machine {
     this.#objectBytes = -2 * storedLength;
     this.#objectAllowance = allowed(OBJECT_TIMES, OBJECT_EXTRA_BYTES);
     this.#copyAllowance = allowed(COPIED_TIMES, COPIED_EXTRA_BYTES);
+    this.frameEnd = this.end + 1;
     this.pos = this.start;
     this.opAt = this.start;
     this.limits = options.limits;
@@ -258,7 +259,7 @@ export class Machine {
    */
   enterFrame(): void {
     const byteLength = this.length8();
-    if (this.frameEnd !== Number.POSITIVE_INFINITY) fail('a frame begins inside another one');
+    if (this.frameEnd <= this.end) fail('a frame begins inside another one');
     if (byteLength > this.end - this.pos)
       fail(`the pickle ends inside a frame of ${byteLength} bytes; ${this.end - this.pos} are left`);
     this.frameEnd = this.pos + byteLength;
@@ -267,7 +268,7 @@ export class Machine {
   /** At the first opcode that does not begin inside the frame. */
   leaveFrame(): void {
     if (this.pos > this.frameEnd) fail('an opcode goes on behind the end of its frame');
-    this.frameEnd = Number.POSITIVE_INFINITY;
+    this.frameEnd = this.end + 1;
   }
 
   put(index: number): void {

@@ -145,7 +145,10 @@ export const pythonRules: readonly (readonly [global: string, rule: GlobalRule])
       newObject: () => new DefaultDict(),
       reduce(args) {
         const dict = new DefaultDict();
-        dict.factory = args[0] ?? null;
+        const factory = args[0] ?? null;
+        if (factory !== null && !(factory instanceof PyGlobal || factory instanceof PyObject))
+          return fail(`the factory of a defaultdict is ${kindOf(factory)}: first argument must be callable or None`);
+        dict.factory = factory;
         pairsInto(dict, args[1]);
         return dict;
       },

@@ -196,7 +196,15 @@ function parameter(data: PyValue | undefined, requiresGrad: PyValue | undefined,
 
 /** The components of each layout, in the order of the pickled tuple; a `Size` follows them. */
 const SPARSE: Readonly<Record<string, (parts: readonly PyValue[]) => SparseComponents>> = {
-  sparse_coo: ([indices, values]) => ({ indices: component(indices, 'indices'), values: component(values, 'values') }),
+  sparse_coo: ([indices, values]) => {
+    const made = { indices: component(indices, 'indices'), values: component(values, 'values') };
+    if (made.indices.shape[1] !== made.values.shape[0])
+      throw new CheckpointError(
+        'TENSOR_CORRUPT',
+        `indices and values must have same nnz, but got nnz from indices: ${made.indices.shape[1]}, nnz from values: ${made.values.shape[0]}`,
+      );
+    return made;
+  },
   sparse_csr: rowComponents,
   sparse_bsr: rowComponents,
   sparse_csc: columnComponents,
