@@ -129,6 +129,21 @@ describe('what PyTorch cannot make a tensor of', () => {
       py.tuple(py.global('torch._utils', '_rebuild_tensor_v2'), 'K\x01', ')', '}'),
       'R',
     ),
+    'the arguments of its function are no tuple': py.pickle(
+      py.global('torch._tensor', '_rebuild_from_type_v2'),
+      py.tuple(py.global('torch._utils', '_rebuild_tensor_v2'), py.global('torch', 'Tensor'), '}', '}'),
+      'R',
+    ),
+    'torch.Size holds a float': py.pickle(py.global('torch', 'Size'), `(${float('\x40\0')}t\x85R`),
+    'the parts of a sparse tensor differ in length': py.pickle(
+      py.global('torch._utils', '_rebuild_sparse_tensor'),
+      py.tuple(
+        bytesOf(py.global('torch.serialization', '_get_layout'), py.text('torch.sparse_coo'), '\x85R'),
+        // Indices of one row and two columns would fit.
+        py.tuple(changed({}).subarray(2, -1), changed({}).subarray(2, -1), 'K\x02\x85'),
+      ),
+      'R',
+    ),
     'items of a number': py.pickle('K\x01(u'),
   };
   for (const [name, pickle] of Object.entries(cases)) {

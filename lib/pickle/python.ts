@@ -2,7 +2,7 @@
 
 import { type ClassLookup, instantiate } from './classes';
 import { filedKey } from './keys';
-import { moveItemNotes, moveNotes, shareNotes } from './notes';
+import { isFloatSlot, moveItemNotes, moveNotes, shareNotes } from './notes';
 import { fail, type GlobalRule } from './rules';
 import {
   ByteArray,
@@ -105,7 +105,7 @@ function device(args: Tuple): Device {
 
 function size(args: Tuple): Size {
   const dims = args[0];
-  if (!Array.isArray(dims) || !dims.every((dim) => Number.isSafeInteger(dim)))
+  if (!Array.isArray(dims) || !dims.every((dim, i) => Number.isSafeInteger(dim) && !isFloatSlot(dims, i, dim)))
     return fail('torch.Size is made from something else than integers');
   return Size.from(dims as number[]) as unknown as Size;
 }

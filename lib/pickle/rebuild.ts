@@ -309,7 +309,8 @@ const rebuildFromType: GlobalRule['reduce'] = (args, host, callable) => {
   if (!(func instanceof KnownGlobal) || !func.rule.reduce || !(inner instanceof Tuple)) {
     if (!(func instanceof PyGlobal || func instanceof PyObject))
       return fail(`${kindOf(func)} is called to rebuild a tensor`);
-    if (!(func instanceof PyGlobal) || !(inner instanceof Tuple)) return new PyObject(callable, args, 'reduce');
+    if (!(inner instanceof Tuple)) return fail(`the arguments of a call are ${kindOf(inner)}, not a tuple`);
+    if (!(func instanceof PyGlobal)) return new PyObject(callable, args, 'reduce');
     // What an unknown function would make, as of DTensor and other wrappers of tensors: a call of it, and the attributes.
     const made = new PyObject(func, inner, 'from_type');
     made.base = type as PyValue;
