@@ -129,12 +129,12 @@ export interface NativeBinding {
   /** Compares size, time and inode with those at opening: 'same', 'truncated', 'modified' (in place). */
   fileState(file: NativeFile): 'same' | 'truncated' | 'modified';
   /**
-   * A window over a range of the mapping, zero-copy; null where the host refuses. An ArrayBuffer, which may begin at any
-   * byte, or a SharedArrayBuffer where external buffers are refused and the overlay works: that one must begin on a page,
-   * and is null elsewhere. The window keeps the mapping alive. From the first window on, native reads of this file look
+   * A window over a range of the mapping, zero-copy; null where the host refuses. On an ArrayBuffer, which may begin at any
+   * byte, or on a SharedArrayBuffer where external buffers are refused and the overlay works: then the range must begin on a
+   * page, and the window begins on one of a buffer that may be longer. The window keeps the mapping alive. From the first window on, native reads of this file look
    * for pages that JavaScript wrote to, and see them.
    */
-  fileWindow(file: NativeFile, byteOffset: number, byteLength: number): ArrayBuffer | SharedArrayBuffer | null;
+  fileWindow(file: NativeFile, byteOffset: number, byteLength: number): Uint8Array | null;
   /** Bounded copy into `target`; throws TRUNCATED when the file has become shorter. Returns bytes copied. */
   fileReadSync(file: NativeFile, byteOffset: number, target: Uint8Array): number;
   fileRead(file: NativeFile, byteOffset: number, target: Uint8Array): Promise<number>;

@@ -75,7 +75,7 @@ static Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   Export<FileInfo>(exports, "fileInfo");
   // (file: NativeFile): 'same' | 'truncated' | 'modified'
   Export<FileStateOf>(exports, "fileState");
-  // (file: NativeFile, byteOffset: number, byteLength: number): ArrayBuffer | SharedArrayBuffer | null
+  // (file: NativeFile, byteOffset: number, byteLength: number): Uint8Array | null
   Export<FileWindow>(exports, "fileWindow");
   // (file: NativeFile, byteOffset: number, target: Uint8Array): number
   Export<FileReadSync>(exports, "fileReadSync");

@@ -34,8 +34,9 @@ class FileHandle {
   MappedFile* OpenFile(Arguments* arguments) const;
   std::shared_ptr<MappedFile> share() const { return file_; }
 
-  // A window over a non-empty range inside the file; null where the host refuses.  An external buffer may begin at any
-  // byte: engines check the offset of a view in its buffer and never the address.  An overlay begins on a page.
+  // A Uint8Array over a non-empty range inside the file; null where the host refuses.  An external buffer may begin at any
+  // byte: engines check the offset of a view in its buffer and never the address.  An overlay begins on a page, and so does
+  // its array in a buffer that may be longer.
   Napi::Value Window(uint64_t byte_offset, uint64_t byte_length);
   void Close();
 
@@ -51,9 +52,11 @@ class FileHandle {
   struct Overlay {
     uint64_t byte_offset;
     uint64_t byte_length;
+    size_t start;     // of the range in the buffer
     napi_ref buffer;  // strong
   };
 
+  Napi::Value ViewOf(napi_value buffer, uint64_t start, uint64_t byte_length) const;
   Napi::Value ExternalWindow(uint64_t byte_offset, uint64_t byte_length);
   Napi::Value OverlayWindow(uint64_t byte_offset, uint64_t byte_length);
   void CountExternal(int64_t change);

@@ -130,7 +130,7 @@ class FileWindow implements PlannedWindow {
   readonly byteLength: number;
   readonly pageAligned: boolean;
   readonly #file: LocalFile;
-  #buffer: ArrayBuffer | SharedArrayBuffer | null | undefined;
+  #view: Uint8Array | null | undefined;
 
   constructor(file: LocalFile, plan: PlannedWindow) {
     this.#file = file;
@@ -140,12 +140,12 @@ class FileWindow implements PlannedWindow {
   }
 
   /** Null where the host has no zero-copy view for this range. */
-  get buffer(): ArrayBuffer | SharedArrayBuffer | null {
-    if (this.#buffer === undefined) this.#buffer = this.#open();
-    return this.#buffer;
+  get view(): Uint8Array | null {
+    if (this.#view === undefined) this.#view = this.#open();
+    return this.#view;
   }
 
-  #open(): ArrayBuffer | SharedArrayBuffer | null {
+  #open(): Uint8Array | null {
     const file = this.#file;
     if (!windowsPossible(file, this.pageAligned)) return null;
     file.demandWhole(this.byteOffset + this.byteLength);
@@ -216,8 +216,11 @@ export class MappedBytes implements StorageBytes, Range {
       return this.#whole.bytes().subarray(start, start + this.byteLength);
     }
     const window = this.#file.windowOf(this);
-    const { buffer } = window;
-    if (buffer) return new Uint8Array(buffer, this.byteOffset - window.byteOffset, this.byteLength);
+    const { view } = window;
+    if (view) {
+      const start = view.byteOffset + this.byteOffset - window.byteOffset;
+      return new Uint8Array(view.buffer, start, this.byteLength);
+    }
     const copy = this.#allocate();
     this.#file.readInto(this.byteOffset, copy);
     this.#copied = true;
