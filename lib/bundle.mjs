@@ -39,7 +39,7 @@ const PARTS = [
   ],
   [
     'load',
-    /^pickle\/(canonical-tensor|construct|decode|fast-path|globals|lists|machine|memo|names|note-taker|numpy|opcodes)\./,
+    /^pickle\/(canonical-tensor|construct|decode|fast-path|frame|globals|lists|machine|memo|names|note-taker|numpy|opcodes)\./,
   ],
   ['load', /^pickle\/(python|rebuild|tensor-constants|unpickler|verdicts|weights-only)\./],
   ['load', /^source\/(local-file|local-path|memory|open-source|windows)\./],

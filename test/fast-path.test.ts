@@ -108,6 +108,22 @@ describe('what a pickle recalls of a dict of tensors', () => {
     expect(beyond).toBeLessThan(40);
   });
 
+  test('a frame may end in the middle of a tensor', async () => {
+    const file = await toBytes(stateDict());
+    const { records } = openSync(file).info;
+    const parts = Object.fromEntries(
+      records.map(({ name, byteOffset, byteLength }) => [name, file.subarray(byteOffset, byteOffset + byteLength)]),
+    );
+    const pickle = Buffer.from(parts['data.pkl'] as Uint8Array);
+    // Behind the storage key `X "3" q n` of the last tensor, counted from what follows PROTO.
+    const frameBytes = pickle.indexOf('X\x01\0\0\x003q', 0, 'latin1') + 8 - 2;
+    const frame = Buffer.alloc(9, 0x95);
+    frame.writeBigUInt64LE(BigInt(frameBytes), 1);
+    const framed = Buffer.concat([pickle.subarray(0, 2), frame, pickle.subarray(2)]);
+    const state = loadSync<OrderedDict<Tensor>>(zipCheckpoint({ ...parts, 'data.pkl': framed }));
+    for (const [key, tensor] of stateDict()) expect((state.get(key) as Tensor).equal(tensor)).toBe(true);
+  });
+
   test('a key that stands in two dicts stays one string, an equal one stays another', async () => {
     const path = join(dir, 'ema.pt');
     const key = 'model.weight';

@@ -8,6 +8,7 @@
  */
 import { DEFAULT_LIMITS } from '../limits';
 import { parseQuoted, parseRawUnicode } from '../pickle/decode';
+import { Frame } from '../pickle/frame';
 import { python3Name } from '../pickle/names';
 import { Op } from '../pickle/opcodes';
 import { attributeOf, GETATTR, GETATTR_HANDED_OVER, type Verdict, verdictOf } from '../pickle/verdicts';
@@ -84,8 +85,7 @@ class Machine {
   /** Numbers are given in order, mostly; the others are kept apart. */
   readonly #memo: Value[] = [];
   readonly #farMemo = new Map<number, Value>();
-  /** Where the current frame ends; infinite where there is none. */
-  #frameEnd = Number.POSITIVE_INFINITY;
+  readonly #frame: Frame;
   /** Arguments are followed where there is something to call with them. */
   #namesGetattr = false;
   readonly #seen = new Set<string>();
@@ -93,6 +93,7 @@ class Machine {
   constructor(input: Uint8Array, start: number) {
     this.#bytes = Buffer.from(input.buffer, input.byteOffset, input.byteLength);
     this.position = start;
+    this.#frame = new Frame(this.#bytes.length);
   }
 
   /** True at STOP, false where the bytes end or make no sense. */
@@ -105,9 +106,9 @@ class Machine {
         return false;
       }
       try {
-        if (at >= this.#frameEnd) this.#leaveFrame(at);
-        if (op === Op.STOP) return true;
-        if (!this.#step(op, at)) {
+        const isInPlace = at < this.#frame.end || this.#frame.leave(at);
+        if (isInPlace && op === Op.STOP) return true;
+        if (!isInPlace || !this.#step(op, at)) {
           this.position = at;
           return false;
         }
@@ -211,7 +212,8 @@ class Machine {
         this.#skip(1);
         return true;
       case Op.FRAME:
-        return this.#enterFrame();
+        // The end of a frame that was cut off may be missing.
+        return this.#frame.enter(this.position + 8, this.#number(8));
       case Op.BININT1:
         return this.#constant(1);
       case Op.BININT2:
@@ -276,20 +278,6 @@ class Machine {
       default:
         return false;
     }
-  }
-
-  /** The end of a frame that was cut off may be missing. */
-  #enterFrame(): boolean {
-    if (this.#frameEnd !== Number.POSITIVE_INFINITY) return false;
-    const byteLength = this.#number(8);
-    this.#frameEnd = this.position + byteLength;
-    return true;
-  }
-
-  /** Python would read an opcode that goes on behind its frame as other bytes than these; see the pickle machine. */
-  #leaveFrame(at: number): void {
-    if (at > this.#frameEnd) throw new RangeError('an opcode goes on behind the end of its frame');
-    this.#frameEnd = Number.POSITIVE_INFINITY;
   }
 
   #put(index: number, value: Value): void {

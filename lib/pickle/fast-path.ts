@@ -41,7 +41,8 @@ export class FastPath {
   readTensors(): boolean {
     const m = this.#machine;
     const run = this.#run;
-    if (!isRebuild(m.stack[m.depth - 1])) return false;
+    // A frame may end inside the run; who writes frames writes other opcodes.
+    if (m.frame.isOpen || !isRebuild(m.stack[m.depth - 1])) return false;
     const tensor = this.#tensorAt(m.pos, m.memo.next);
     if (tensor === undefined) return false;
     const keyText = run.key < 0 ? run.keyStart : -1;

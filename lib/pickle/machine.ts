@@ -13,6 +13,7 @@ import type { Limits } from '../limits';
 import { USUAL_NAN } from './byte-writer';
 import { appendItems, checkItemTarget, persistentIdItems, setItem } from './construct';
 import { clip, decodeByteString, decodeUtf8, parseInteger, type StringEncoding } from './decode';
+import { Frame } from './frame';
 import type { GlobalResolver } from './globals';
 import { filedKey } from './keys';
 import { Memo } from './memo';
@@ -79,8 +80,7 @@ export class Machine {
   opAt: number;
   protocol = 0;
   opcodes = 0;
-  /** Where the current frame ends; behind all bytes where there is none. */
-  frameEnd: number;
+  readonly frame: Frame;
 
   readonly stack: PyValue[] = [];
   readonly origins: number[] = [];
@@ -117,7 +117,7 @@ export class Machine {
     this.#objectBytes = -2 * storedLength;
     this.#objectAllowance = allowed(OBJECT_TIMES, OBJECT_EXTRA_BYTES);
     this.#copyAllowance = allowed(COPIED_TIMES, COPIED_EXTRA_BYTES);
-    this.frameEnd = this.end + 1;
+    this.frame = new Frame(this.end);
     this.pos = this.start;
     this.opAt = this.start;
     this.limits = options.limits;
@@ -253,22 +253,15 @@ export class Machine {
     return Number(value);
   }
 
-  /**
-   * Python's reader takes a frame into its buffer, and what an opcode then lacks from behind the frame, passing over the
-   * bytes that were left: an opcode across the end of a frame would be other bytes to it than it is here.
-   */
   enterFrame(): void {
     const byteLength = this.length8();
-    if (this.frameEnd <= this.end) fail('a frame begins inside another one');
+    if (!this.frame.enter(this.pos, byteLength)) fail('a frame begins inside another one');
     if (byteLength > this.end - this.pos)
       fail(`the pickle ends inside a frame of ${byteLength} bytes; ${this.end - this.pos} are left`);
-    this.frameEnd = this.pos + byteLength;
   }
 
-  /** At the first opcode that does not begin inside the frame. */
   leaveFrame(): void {
-    if (this.pos > this.frameEnd) fail('an opcode goes on behind the end of its frame');
-    this.frameEnd = this.end + 1;
+    if (!this.frame.leave(this.pos)) fail('an opcode goes on behind the end of its frame');
   }
 
   put(index: number): void {

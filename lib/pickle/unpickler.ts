@@ -53,7 +53,7 @@ function run(m: Machine, fastPath: FastPath | undefined): Unpickled {
   const { bytes, limits, host, weightsOnly, persistentLoad } = m;
   for (;;) {
     m.opAt = m.pos;
-    if (m.pos >= m.frameEnd) m.leaveFrame();
+    if (m.pos >= m.frame.end) m.leaveFrame();
     const op = bytes[m.pos++];
     if (++m.opcodes > limits.maxOpcodes) m.exceed('maxOpcodes', limits.maxOpcodes);
     if (weightsOnly && op !== undefined && !WEIGHTS_ONLY_OPS.has(op))
